@@ -1,0 +1,159 @@
+"""The DataModule every data set shares."""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, Literal
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+from torch.utils.data.distributed import DistributedSampler
+from torchvision.transforms import v2
+
+from dotcom.data.preflight import check_readable
+
+Split = Literal["train", "val"]
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Share(Sampler[int]):
+    """Every ``world``-th index from ``rank`` on: each sample once over all processes, none repeated."""
+
+    def __init__(self, size: int, rank: int, world: int) -> None:
+        self.indices = range(rank, size, world)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.indices)
+
+
+class DataModule(L.LightningDataModule):
+    """Batches a data set and normalises each batch on the device that trains on it.
+
+    A batch is (images, labels): float32 (B, 3, H, W), normalised, and int64 (B,), or float32 (B, num_classes)
+    when MixUp or CutMix blend them. The order of the training samples depends on ``seed`` and epoch alone.
+
+    Args:
+        dataset: Called with ``split=`` and ``transform=``, and ``root=`` if there is one, once per split.
+        train_transform: From a uint8 image (3, H, W) to another.
+        val_transform: Likewise, for validation.
+        num_classes: Read by the network's configuration.
+        batch_size: Samples per device and step.
+        num_workers: Loader processes per device.
+        root: Folder of the data, for sets that need one.
+        seed: Of the training order.
+        mixup: Beta parameter of MixUp (arXiv:1710.09412); 0 leaves it out.
+        cutmix: Beta parameter of CutMix (arXiv:1905.04899); 0 leaves it out. With both, each batch draws one.
+        repeats: Times each image stands in an epoch's batches, differently augmented (arXiv:1902.05509).
+        check: Decode every file before training starts, and stop if one is unreadable.
+        mean: Per channel, for images in [0, 1].
+        std: Per channel, for images in [0, 1].
+    """
+
+    def __init__(
+        self,
+        dataset: Callable[..., Dataset[Any]],
+        train_transform: Callable[[Tensor], Tensor],
+        val_transform: Callable[[Tensor], Tensor],
+        num_classes: int,
+        batch_size: int,
+        num_workers: int,
+        root: str | None = None,
+        seed: int = 0,
+        mixup: float = 0.0,
+        cutmix: float = 0.0,
+        repeats: int = 1,
+        check: bool = False,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+    ) -> None:
+        super().__init__()
+        self.make_dataset = dataset if root is None else partial(dataset, root=root)
+        self.transforms = {"train": train_transform, "val": val_transform}
+        self.num_classes = num_classes
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.seed = seed
+        self.repeats = repeats
+        self.check = check
+        self.normalize = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(mean), list(std))])
+        blends = {v2.MixUp: mixup, v2.CutMix: cutmix}
+        chosen = [blend(alpha=alpha, num_classes=num_classes) for blend, alpha in blends.items() if alpha]
+        self.blend = v2.RandomChoice(chosen) if chosen else None
+        self.mean, self.std = tuple(mean), tuple(std)
+        self.datasets: dict[str, Any] = {}
+
+    def setup(self, stage: str) -> None:
+        for split in ("train", "val") if stage == "fit" else ("val",):
+            if split not in self.datasets:
+                self.datasets[split] = self.make_dataset(split=split, transform=self.transforms[split])
+                if self.check:
+                    check_readable(getattr(self.datasets[split], "paths", []))
+
+    def teardown(self, stage: str) -> None:
+        for split, dataset in self.datasets.items():
+            if skipped := [str(path) for path in getattr(dataset, "skipped", [])]:
+                names = ", ".join(skipped[:5]) + (", ..." if len(skipped) > 5 else "")
+                rank_zero_warn(f"{len(skipped)} of {len(dataset)} {split} images were skipped as unreadable: {names}")
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names, in the order of the labels."""
+        return list(self.datasets["val"].classes)
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        dataset = self.datasets["train"]
+        sampler = self._train_sampler(dataset)
+        # a smaller last batch would be a noisier step; a set smaller than one batch still has to train
+        return self._loader(dataset, sampler, drop_last=len(sampler) >= self.batch_size)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        dataset = self.datasets["val"]
+        return self._loader(dataset, Share(len(dataset), *self._rank_and_world()), drop_last=False)
+
+    def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
+        images, labels = batch
+        images = self.normalize(images)
+        if self.blend is not None and self.trainer is not None and self.trainer.training:
+            return self.blend(images, labels)
+        return images, labels
+
+    def _rank_and_world(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def _train_sampler(self, dataset: Any) -> "DistributedSampler[Any] | Any":
+        rank, world = self._rank_and_world()
+        if self.repeats == 1:
+            return DistributedSampler(dataset, world, rank, shuffle=True, seed=self.seed)
+        try:
+            from timm.data.distributed_sampler import RepeatAugSampler
+        except ImportError:
+            raise ImportError("data.repeats needs timm: pip install 'dotcom[timm]'") from None
+        return RepeatAugSampler(dataset, world, rank, num_repeats=self.repeats, selected_round=0)
+
+    def _loader(self, dataset: Any, sampler: Sampler[int], drop_last: bool) -> DataLoader[Any]:
+        return DataLoader(
+            dataset,
+            batch_size=self.batch_size,
+            sampler=sampler,
+            drop_last=drop_last,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            collate_fn=stack_readable,
+            generator=torch.Generator().manual_seed(self.seed),  # else each epoch would draw from the global one
+        )
+
+
+def stack_readable(samples: Sequence[Any]) -> Any:
+    """Stack samples into a batch, leaving out those that could not be read (None)."""
+    readable = [sample for sample in samples if sample is not None]
+    if not readable:
+        raise ValueError(f"none of the {len(samples)} images of a batch could be read; their names stand above")
+    return default_collate(readable)

@@ -1,0 +1,122 @@
+"""Mistakes of the user, answered in one line instead of a traceback."""
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+CONF = Path(__file__).parents[2] / "conf"
+SHARED = {"model": ("dotcom",), "data": ("images",)}  # files that others build on; no choices by themselves
+
+
+class UsageError(ValueError):
+    """Bad input; the message names the key, file or value, what was expected, and what to do."""
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Print a mistake of the user as ``error: ...`` and exit with 2; a bug keeps its traceback."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # otherwise Hydra prints and exits by itself
+    try:
+        yield
+    except Exception as error:
+        line = explain(error)
+        if line is None:
+            raise
+        print(f"error: {line}", file=sys.stderr)
+        sys.exit(2)
+
+
+def explain(error: BaseException) -> str | None:
+    """The one line for a mistake of the user, or None for a bug."""
+    from hydra.errors import ConfigCompositionException, InstantiationException, MissingConfigException
+    from omegaconf.errors import OmegaConfBaseException
+
+    chain = list(causes(error))
+    if usage := next((link for link in chain if isinstance(link, UsageError)), None):
+        return str(usage)
+    if resolving := re.match(r"UsageError raised while resolving interpolation: (.*)", str(error)):
+        return resolving[1]
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        return unknown_choice(error.missing_cfg_file, error.options or [])
+    if isinstance(error, ConfigCompositionException):
+        return unknown_key(str(error))
+    if isinstance(error, InstantiationException):
+        where = re.search(r"full_key: (\S+)", str(error))
+        prefix = f"{where[1]}: " if where else ""
+        return prefix + flat(next((str(link) for link in chain[1:] if str(link)), str(error)))
+    if isinstance(error, OmegaConfBaseException):
+        return flat(str(error).split("object_type=")[0])
+    if type(error).__name__ == "MisconfigurationException":  # Lightning: a setting the machine cannot serve
+        return f"{flat(str(error))} See hardware= and precision=."
+    return flat(str(error)) if isinstance(error, (ValueError, OSError, ImportError)) and raised_here(error) else None
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception and those it was raised from, outermost first."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def raised_here(error: BaseException) -> bool:
+    """Whether our own code raised the error on purpose, rather than a library on its way through."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("dotcom.")
+
+
+def unknown_choice(path: str, options: list[str]) -> str:
+    """``model=dotcom_bse: expected ...`` from the missing file ``model/dotcom_bse``."""
+    group, _, choice = path.rpartition("/")
+    known = [option for option in options if option not in SHARED.get(group, ())]
+    return f"{group}={choice}: expected {' | '.join(known)}{did_you_mean(choice, known)}"
+
+
+def unknown_key(message: str) -> str:
+    """From Hydra's complaint about an override, the same with the nearest key that exists."""
+    match = re.search(r"Could not override '([^']+)'", message)
+    if not match:
+        return flat(message)
+    key = match[1]
+    known = known_keys()
+    same_end = [name for name in known if name.endswith(f".{key}")]
+    hint = f"; did you mean {same_end[0]}?" if same_end else did_you_mean(key, known)
+    return f"{key}: no such setting{hint} python train.py --help lists all"
+
+
+def known_keys() -> list[str]:
+    """Every group, and every dotted key of the default configuration, the short ones first."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from omegaconf import OmegaConf
+
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = OmegaConf.to_container(compose("config"), resolve=False)
+    groups = [folder.name for folder in CONF.iterdir() if folder.is_dir()]
+    return sorted({*groups, *dotted(config)}, key=lambda key: (key.count("."), key))
+
+
+def dotted(node: Any, prefix: str = "") -> Iterator[str]:
+    """The keys of nested dicts, joined by dots."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield f"{prefix}{key}"
+            yield from dotted(value, f"{prefix}{key}.")
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """``; did you mean X?`` for the nearest known word, or nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def flat(message: str) -> str:
+    """A message on one line."""
+    return " ".join(message.split())

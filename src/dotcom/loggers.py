@@ -1,0 +1,94 @@
+"""What is logged where: a Weights & Biases logger that never stands in the way of a run, and no noise."""
+
+import logging
+import netrc
+import os
+import socket
+import sys
+import threading
+import warnings
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
+
+
+def wandb_logger(project: str, name: str, save_dir: str, group: str, job_type: str, tags: list[str]) -> WandbLogger:
+    """Log to W&B; offline, with one line that says so, if there is no key or the server cannot be reached.
+
+    ``WANDB_MODE`` decides if it is set. An offline run is sent later with ``wandb sync``.
+    """
+    mode = os.environ.get("WANDB_MODE")
+    if mode is None and (obstacle := _obstacle()):
+        say(f"wandb: {obstacle}; logging offline, to be sent later with: wandb sync {save_dir}/wandb/offline-*")
+        mode = "offline"
+    Path(save_dir).mkdir(parents=True, exist_ok=True)  # W&B falls back to a temporary folder otherwise
+    return WandbLogger(
+        project=project, name=name, save_dir=save_dir, group=group, job_type=job_type, tags=tags, mode=mode
+    )
+
+
+def _obstacle() -> str | None:
+    """Why an online run would fail, or None; takes at most two seconds."""
+    import wandb
+
+    server = urlsplit(wandb.Settings().base_url)
+    host = server.hostname or ""
+    if not (os.environ.get("WANDB_API_KEY") or _has_login(host)):
+        return "no API key (WANDB_API_KEY or wandb login)"
+    return None if _reachable(host, server.port or 443) else f"{host} cannot be reached"
+
+
+def _has_login(host: str) -> bool:
+    try:
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def _reachable(host: str, port: int, seconds: float = 2.0) -> bool:
+    """Whether a connection opens in time; in a thread, because a name look-up knows no time limit."""
+    opened = threading.Event()
+
+    def connect() -> None:
+        try:
+            socket.create_connection((host, port), timeout=seconds).close()
+            opened.set()
+        except OSError:
+            pass
+
+    thread = threading.Thread(target=connect, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return opened.is_set()
+
+
+def close_runs(exit_code: int) -> None:
+    """Finish the open W&B run, if any, so that the next job of a sweep does not continue it."""
+    wandb: Any = sys.modules.get("wandb")
+    if wandb is not None and wandb.run is not None:
+        wandb.finish(exit_code=exit_code)
+
+
+@rank_zero_only
+def say(line: str) -> None:
+    """Print once, not once per process."""
+    print(line, flush=True)
+
+
+def quiet() -> None:
+    """Drop what Lightning says twice or to advertise; warnings about the user's own run stay."""
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
+        logger = logging.getLogger(name)
+        logger.handlers.clear()  # Hydra's root handler prints the same line again
+        logger.setLevel(logging.WARNING)
+    for pattern in (
+        ".*does not have many workers.*",  # in memory and on a CPU, fewer are faster
+        ".*smaller than the logging interval.*",  # Task logs at least once per epoch
+        ".*Checkpoint directory .* exists and is not empty.*",  # our run folders are new; Hydra has written to them
+        ".*Experiment logs directory .* exists and is not empty.*",
+        ".*LeafSpec.*",
+    ):
+        warnings.filterwarnings("ignore", pattern)

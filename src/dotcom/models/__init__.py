@@ -1,0 +1,7 @@
+"""Networks. Plain PyTorch: nothing here imports Lightning, Hydra or a logger."""
+
+from dotcom.models.classifier import Classifier
+from dotcom.models.dotcom import DoTCoM, DoTCoMConfig
+from dotcom.models.weights import load_weights
+
+__all__ = ["Classifier", "DoTCoM", "DoTCoMConfig", "load_weights"]

@@ -1,0 +1,123 @@
+"""The DoTCoM backbone and its four published sizes."""
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self, get_args
+
+from torch import Tensor, nn
+
+from dotcom.models.blocks import BLOCKS, BlockKind, MV2Block, ResidualBlock, conv
+from dotcom.models.dot import CoBiasKind, DoTBlock
+from dotcom.models.init import init_weights
+
+Variant = Literal["tiny", "small", "base", "large"]
+
+MULTIPLE = 32  # the last stage strides by 32, and a patch of the stride-16 map is 2x2
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoTCoMConfig:
+    """Widths in channels, one entry per block or mechanism, in forward order; all divisible by 4.
+
+    Source: DoTCoM repository; the parameter counts of the README follow from these numbers.
+    """
+
+    stem: int
+    early: tuple[int, int]
+    inner: tuple[int, int, int]
+    outer: tuple[int, int, int]
+    last: int
+    depths: tuple[int, int, int] = (2, 3, 4)
+    block: BlockKind = "qib"
+    co_bias: CoBiasKind = True
+
+    def __post_init__(self) -> None:
+        if self.block not in get_args(BlockKind):
+            raise ValueError(f"block must be one of {get_args(BlockKind)}, got {self.block!r}")
+        if self.co_bias not in get_args(CoBiasKind):
+            raise ValueError(f"co_bias must be one of {get_args(CoBiasKind)}, got {self.co_bias!r}")
+
+
+VARIANTS: dict[Variant, DoTCoMConfig] = {
+    "tiny": DoTCoMConfig(stem=16, early=(16, 24), inner=(32, 48, 80), outer=(40, 64, 96), last=384),
+    "small": DoTCoMConfig(stem=16, early=(16, 32), inner=(48, 80, 96), outer=(64, 96, 128), last=512),
+    "base": DoTCoMConfig(stem=16, early=(32, 48), inner=(64, 96, 160), outer=(80, 128, 192), last=768),
+    "large": DoTCoMConfig(stem=16, early=(32, 64), inner=(96, 160, 224), outer=(128, 192, 256), last=1024),
+}
+
+
+class DoTCoM(nn.Module):
+    """A feature pyramid: images (B, 3, H, W), normalised -> four maps at strides 4, 8, 16 and 32.
+
+    Source: DoTCoM README, Fig. 1, and the published code.
+    Note: ``block`` replaces the QIB blocks of stages 1 to 4 and leaves stem, MV2 exits and last QG as they are.
+
+    Attributes:
+        channels: Width of each returned map.
+        strides: Input pixels per cell of each returned map.
+
+    Raises:
+        ValueError: In ``forward``, if H or W is no multiple of 32.
+    """
+
+    def __init__(self, config: DoTCoMConfig) -> None:
+        super().__init__()
+        block = BLOCKS[config.block]
+        stem, (first, early) = config.stem, config.early
+        self.stem = nn.Sequential(conv(3, stem, 3, 2, activation_layer=nn.ReLU), MV2Block(stem, first))
+
+        def mechanism(width_in: int, i: int, stride: int) -> nn.Sequential:
+            inner, outer, depth = config.inner[i], config.outer[i], config.depths[i]
+            return nn.Sequential(
+                block(width_in, inner, stride, 6),
+                block(inner, inner, 1, 6),
+                DoTBlock(inner, depth, config.co_bias),
+                MV2Block(inner, outer),
+            )
+
+        outer = config.outer
+        self.stages = nn.ModuleList(
+            [
+                nn.Sequential(block(first, early, 2, 6), block(early, early, 1, 6)),
+                nn.Sequential(mechanism(early, 0, 2), mechanism(outer[0], 1, 1)),
+                mechanism(outer[1], 2, 2),
+                ResidualBlock(outer[2], config.last, 2, groups=4),
+            ]
+        )
+        self.channels: tuple[int, ...] = (early, outer[1], outer[2], config.last)
+        self.strides: tuple[int, ...] = (4, 8, 16, 32)
+        init_weights(self, "backbone")
+
+    @classmethod
+    def from_variant(cls, variant: Variant, **changes: Any) -> Self:
+        """Build a published size; ``changes`` replace fields of its configuration."""
+        if variant not in VARIANTS:
+            raise ValueError(f"variant must be one of {tuple(VARIANTS)}, got {variant!r}")
+        return cls(replace(VARIANTS[variant], **changes))
+
+    def keep(self, num_stages: int) -> Self:
+        """Drop the stages after the first ``num_stages`` (1 to 4), so that no parameter goes unused."""
+        if not 1 <= num_stages <= len(self.stages):
+            raise ValueError(f"num_stages must be 1 to {len(self.stages)}, got {num_stages}")
+        self.stages = self.stages[:num_stages]
+        self.channels, self.strides = self.channels[:num_stages], self.strides[:num_stages]
+        return self
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        check_size(*images.shape[-2:])
+        x = self.stem(images)
+        maps = []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        return tuple(maps)
+
+
+def check_size(height: int, width: int) -> None:
+    """Raise ValueError, naming the nearest valid sizes, unless both sides are multiples of 32."""
+    if height % MULTIPLE or width % MULTIPLE or not height or not width:
+        lower, upper = (
+            "x".join(str(max(MULTIPLE, (side + up) // MULTIPLE * MULTIPLE)) for side in (height, width))
+            for up in (0, MULTIPLE - 1)
+        )
+        nearest = lower if lower == upper else f"{lower} and {upper}"
+        raise ValueError(f"image sides must be multiples of {MULTIPLE}, got {height}x{width}; nearest: {nearest}")

@@ -1,0 +1,90 @@
+"""What a finished run leaves for people: the curves as a picture, and a closing table."""
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities import rank_zero_only
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+NAMES = {"top1": "top-1", "top5": "top-5", "loss": "loss"}
+FILES = {
+    "curves.png": "curves",
+    "predictions.png": "predictions",
+    "metrics.csv": "metrics",
+    "best.ckpt": "best",
+    "last.ckpt": "last",
+}
+
+
+def read_metrics(path: Path) -> dict[str, list[tuple[float, float]]]:
+    """From a metrics.csv, the (step, value) pairs of each name."""
+    series: dict[str, list[tuple[float, float]]] = {}
+    with path.open(newline="") as file:
+        for row in csv.DictReader(file):
+            for name, value in row.items():
+                if value and name not in ("step", "epoch"):
+                    series.setdefault(name, []).append((float(row["step"]), float(value)))
+    return series
+
+
+def draw_curves(folder: Path) -> Path | None:
+    """Draw ``curves.png`` from ``metrics.csv``: losses left, the other validation metrics right."""
+    series = read_metrics(folder / "metrics.csv") if (folder / "metrics.csv").exists() else {}
+    losses = {name: points for name, points in series.items() if name.endswith("/loss")}
+    scores = {name: points for name, points in series.items() if name.startswith("val") and name not in losses}
+    if not losses or not scores:
+        return None
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    for axes, curves, label in zip(figure.subplots(1, 2), (losses, scores), ("loss", "score"), strict=True):
+        for name, points in sorted(curves.items()):
+            axes.plot(*zip(*points, strict=True), label=name, marker="." if len(points) < 40 else "")
+        axes.set_xlabel("training step")
+        axes.set_ylabel(label)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    path = folder / "curves.png"
+    figure.savefig(path, dpi=100)
+    return path
+
+
+@rank_zero_only
+def describe(config: dict[str, Any], network: nn.Module, trainer: L.Trainer) -> None:
+    """Say in three lines what is about to run, on what, and where it writes."""
+    millions = sum(p.numel() for p in network.parameters()) / 1e6
+    device = trainer.strategy.root_device
+    units = f"{torch.get_num_threads()} threads" if device.type == "cpu" else f"{trainer.world_size} device(s)"
+    layout = ", channels_last" if config["channels_last"] else ""
+    print(f"{config['name']}: {millions:.2f} M parameters, block={config['block']}, co_bias={config['co_bias']}")
+    print(f"on {device.type}, {units}, {config['precision']}{layout}, seed {config['seed']}")
+    print(f"writing to {config['output_dir']}", flush=True)
+
+
+@rank_zero_only
+def report(config: dict[str, Any], scores: Mapping[str, float], trainer: L.Trainer, speed: Tensor | None, minutes: float) -> None:
+    """Print one row per network measured (``val``, ``val_ema``), then where to look."""
+    rows: dict[str, dict[str, float]] = {}
+    for name, value in scores.items():
+        network, _, metric = name.partition("/")
+        rows.setdefault(network, {})[metric] = value
+    images = len(trainer.datamodule.datasets["val"])  # type: ignore[attr-defined]
+    table = Table(title=f"{config['name']}, best checkpoint, {images:,} validation images", title_justify="left")
+    for heading in ("network", *NAMES.values(), "images/s", "minutes"):
+        table.add_column(heading, justify="right")
+    pace = ("-", "-") if speed is None else (f"{float(speed):.0f}", f"{minutes:.1f}")
+    for network, row in rows.items():
+        cells = [f"{row[metric]:.3f}" if metric == "loss" else f"{row[metric]:.1%}" for metric in NAMES]
+        table.add_row(network, *cells, *pace)
+    console = Console()
+    console.print(table)
+    folder = Path(config["output_dir"])
+    draw_curves(folder)
+    for name, what in FILES.items():
+        if (folder / name).exists():
+            console.print(f"{what:<12}{folder / name}", soft_wrap=True, highlight=False)

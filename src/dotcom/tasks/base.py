@@ -1,0 +1,93 @@
+"""What the tasks share: a network, the way it is optimised, its moving average, and its checkpoint."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel
+
+
+class Task(L.LightningModule):
+    """Holds ``model`` and steps its optimiser and schedule once per batch.
+
+    Args:
+        model: The network.
+        optimizer: Called with the network's parameters.
+        scheduler: Called with the optimiser and ``total_steps=``.
+        ema: Decay of an exponential moving average of the weights, in (0, 1), or None for no average. It is
+            measured beside the network itself, as ``val_ema/*``.
+        channels_last: Lay the weights out as (N, H, W, C), the fast order for convolutions.
+        compile: Compile the network with ``torch.compile``.
+
+    Attributes:
+        config: Plain values from which the run was made; saved in every checkpoint under ``config``.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Callable[..., Optimizer],
+        scheduler: Callable[..., LRScheduler],
+        ema: float | None = None,
+        channels_last: bool = False,
+        compile: bool = False,
+    ) -> None:
+        super().__init__()
+        if channels_last:
+            model = model.to(memory_format=torch.channels_last)
+        self.model = model
+        self.ema = AveragedModel(model, multi_avg_fn=Average(ema), use_buffers=True) if ema else None
+        if self.ema is not None:
+            self.ema.requires_grad_(False)
+        if compile:
+            model.compile()  # in place, so the names of the weights stay
+        self.make_optimizer = optimizer
+        self.make_scheduler = scheduler
+        self.config: dict[str, Any] = {}
+
+    @property
+    def evaluated(self) -> dict[str, nn.Module]:
+        """The networks that validation measures, by the prefix of their log names."""
+        return {"val": self.model} if self.ema is None else {"val": self.model, "val_ema": self.ema}
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        optimizer = self.make_optimizer(self.model.parameters())
+        steps = int(self.trainer.estimated_stepping_batches)
+        scheduler = self.make_scheduler(optimizer, total_steps=steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"}}
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        super().optimizer_step(*args, **kwargs)
+        if self.ema is not None:
+            self.ema.update_parameters(self.model)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["config"] = self.config
+
+
+class Average:
+    """Exponential moving average with warm-up, over lists of equally typed tensors.
+
+    After n updates the decay is min(decay, (1 + n) / (10 + n)), so that the first, random weights are soon
+    forgotten. Integer buffers, such as batch norm's counter, are copied.
+    """
+
+    def __init__(self, decay: float) -> None:
+        if not 0 < decay < 1:
+            raise ValueError(f"ema is a decay in (0, 1), for example 0.999, got {decay}")
+        self.decay = decay
+
+    @torch.no_grad()
+    def __call__(self, averages: Sequence[Tensor], values: Sequence[Tensor], updates: Tensor | int) -> None:
+        n = int(updates)
+        decay = min(self.decay, (1 + n) / (10 + n))
+        for average, value in zip(averages, values, strict=True):
+            if average.is_floating_point():
+                average.lerp_(value, 1 - decay)
+            else:
+                average.copy_(value)

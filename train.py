@@ -1,0 +1,88 @@
+"""Train or evaluate: ``python train.py model=dotcom_base data=imagenet``; ``--help`` lists everything."""
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from dotcom.config import checked, register_resolvers
+from dotcom.errors import one_line_errors
+
+register_resolvers()
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+def main(cfg: DictConfig) -> float:
+    """Run one job and return its monitored score, so that a sweeper can optimise it."""
+    if HydraConfig.get().mode is RunMode.MULTIRUN:
+        return checked_run(cfg)  # Hydra reports what failed, after all jobs have run
+    with one_line_errors():
+        return checked_run(cfg)
+
+
+def checked_run(cfg: DictConfig) -> float:
+    """Refuse a bad configuration before anything heavy is imported, then run."""
+    choices = HydraConfig.get().runtime.choices
+    chosen = [override for override in HydraConfig.get().overrides.task if override.split("=")[0] in choices]
+    return run(checked(cfg, hydra.compose("config", overrides=chosen)))
+
+
+def run(config: dict[str, Any]) -> float:
+    """Build everything, train, evaluate the best checkpoint, and say where to look."""
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # wait briefly, then sleep: 1.4 times OMP_WAIT_POLICY=PASSIVE
+    import lightning as L
+    from hydra.utils import instantiate
+
+    from dotcom.loggers import close_runs, quiet
+    from dotcom.report import describe, report
+
+    quiet()
+    exit_code = 1
+    try:
+        L.seed_everything(config["seed"], workers=True, verbose=False)
+        task, data = instantiate(config["task"]), instantiate(config["data"])
+        task.config = config  # every checkpoint carries it
+        loggers, callbacks = (present(instantiate(config[group])) for group in ("logger", "callbacks"))
+        trainer = instantiate(config["trainer"], callbacks=callbacks, logger=loggers)
+        for logger in loggers:
+            logger.log_hyperparams(config)
+        describe(config, task.model, trainer)
+        started = time.perf_counter()
+        if config["fit"]:
+            trainer.fit(task, data, ckpt_path=config["ckpt_path"])
+        minutes = (time.perf_counter() - started) / 60
+        speed = trainer.callback_metrics.get("images/s")
+        weights = "best" if config["fit"] else config["ckpt_path"]
+        (scores,) = trainer.validate(task, data, ckpt_path=weights, verbose=False)
+        report(config, scores, trainer, speed, minutes)
+        exit_code = 0
+    except SystemExit as stop:  # Lightning's answer to Ctrl-C and SIGTERM
+        exit_code = stopped(config["output_dir"], stop)
+        sys.exit(exit_code)
+    finally:
+        close_runs(exit_code)
+    return float(scores[config["monitor"]])
+
+
+def present(parts: dict[str, Any]) -> list[Any]:
+    """The parts that are not switched off with ``null``."""
+    return [part for part in parts.values() if part is not None]
+
+
+def stopped(folder: str, stop: SystemExit) -> int:
+    """Say how to go on after Ctrl-C (exit code 130) or SIGTERM (143)."""
+    last = Path(folder) / "last.ckpt"
+    if last.exists():
+        print(f"stopped; go on with the same command and ckpt_path={last}", file=sys.stderr)
+    return 143 if type(stop).__name__ == "SIGTERMException" else 130
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        main()
