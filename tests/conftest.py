@@ -38,19 +38,27 @@ def classifier(backbone: DoTCoM) -> Classifier:
     return Classifier(backbone, num_classes=3)
 
 
+@pytest.fixture(scope="session")
+def make_photos() -> Callable[[Path], Path]:
+    """Makes a folder of 2 classes x (4 train + 2 val) JPEGs; class ``dark`` is dark, class ``light`` is light."""
+
+    def make(parent: Path) -> Path:
+        rng = torch.Generator().manual_seed(0)
+        for split, count in (("train", 4), ("val", 2)):
+            for name, level in (("dark", 40), ("light", 200)):
+                folder = parent / "photos" / split / name
+                folder.mkdir(parents=True)
+                for number in range(count):
+                    pixels = torch.randint(level - 30, level + 30, (3, 90, 120), generator=rng).to(torch.uint8)
+                    write_jpeg(pixels, str(folder / f"{number}.jpg"))
+        return parent / "photos"
+
+    return make
+
+
 @pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    """A folder of 2 classes x (4 train + 2 val) JPEGs; class ``dark`` is dark, class ``light`` is light."""
-    root = tmp_path / "photos"
-    rng = torch.Generator().manual_seed(0)
-    for split, count in (("train", 4), ("val", 2)):
-        for name, level in (("dark", 40), ("light", 200)):
-            folder = root / split / name
-            folder.mkdir(parents=True)
-            for number in range(count):
-                pixels = torch.randint(level - 30, level + 30, (3, 90, 120), generator=rng).to(torch.uint8)
-                write_jpeg(pixels, str(folder / f"{number}.jpg"))
-    return root
+def photos(tmp_path: Path, make_photos: Callable[[Path], Path]) -> Path:
+    return make_photos(tmp_path)
 
 
 @pytest.fixture

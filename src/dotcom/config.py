@@ -8,7 +8,7 @@ import platform
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -19,6 +19,7 @@ from dotcom.layout import class_folders
 CHOICES: dict[str, tuple[Any, ...]] = {
     "block": ("basic", "mv2", "qg", "qib"),
     "co_bias": (True, False, "first", "second"),
+    "data.train_transform.auto_augment": ("rand", "trivial", None),
     "precision": ("32-true", "bf16-mixed", "16-mixed", "bf16-true"),
 }
 FRACTIONS = ("ema", "label_smoothing", "data.train_transform.random_erasing")
@@ -40,7 +41,12 @@ def gpus() -> int:
 def found(fact: str) -> Any:
     """What hardware=auto takes from the machine: accelerator, precision, channels_last or num_workers."""
     if gpus():
-        facts = {"accelerator": "gpu", "precision": "bf16-mixed", "channels_last": True, "num_workers": min(16, cores())}
+        facts = {
+            "accelerator": "gpu",
+            "precision": "bf16-mixed",
+            "channels_last": True,
+            "num_workers": min(16, cores()),
+        }
     elif platform.system() == "Darwin" and platform.machine() == "arm64":
         facts = {"accelerator": "mps", "precision": "32-true", "channels_last": False, "num_workers": cores() // 2}
     else:
@@ -67,17 +73,16 @@ def checked(cfg: DictConfig, defaults: DictConfig) -> dict[str, Any]:
         UsageError: One line that names the key, what was expected and what to do.
     """
     check_types(cfg, defaults)
-    config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+    config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True))
     for key, allowed in CHOICES.items():
-        check_choice(key, config[key], allowed)
-    for keys, fine, expected in (
-        (POSITIVE, lambda value: value > 0, "a number above 0"),
-        (FRACTIONS, lambda value: 0 <= value < 1, "a number from 0 to below 1"),
-    ):
-        for key in keys:
-            value = OmegaConf.select(cfg, key)
-            if value is not None and not (fits(value, 0.0) and fine(value)):
-                raise UsageError(f"{key}={spelled(value)}: expected {expected}")
+        check_choice(key, OmegaConf.select(cfg, key), allowed)
+    for key in (*POSITIVE, *FRACTIONS):
+        value = OmegaConf.select(cfg, key)
+        if value is not None and not (fits(value, 0.0) and (value > 0 if key in POSITIVE else 0 <= value < 1)):
+            expected = "a number above 0" if key in POSITIVE else "a number from 0 to below 1"
+            raise UsageError(f"{key}={spelled(value)}: expected {expected}")
+    if config["clip"] and config["precision"] == "16-mixed" and config["optimizer"].get("fused"):
+        raise UsageError("clip with precision=16-mixed: a fused optimizer cannot clip; add optimizer.fused=false")
     check_files(config)
     return config
 
@@ -122,8 +127,8 @@ def leaves(node: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:
 def check_choice(key: str, value: Any, allowed: tuple[Any, ...]) -> None:
     """Raise UsageError unless ``value`` is one of ``allowed``."""
     if not any(value == choice and type(value) is type(choice) for choice in allowed):
-        listed = " | ".join(spelled(choice) for choice in allowed)
-        raise UsageError(f"{key}={spelled(value)}: expected {listed}{did_you_mean(spelled(value), map(spelled, allowed))}")
+        word, known = spelled(value), [spelled(choice) for choice in allowed]
+        raise UsageError(f"{key}={word}: expected {' | '.join(known)}{did_you_mean(word, known)}")
 
 
 def check_files(config: dict[str, Any]) -> None:
@@ -140,7 +145,7 @@ def check_files(config: dict[str, Any]) -> None:
         if stored is not None and stored != asked:
             hint = f"model=dotcom_{stored}" if key == "model.variant" else f"{key}={spelled(stored)}"
             raise UsageError(
-                f"ckpt_path={config['ckpt_path']}: it holds {key}={spelled(stored)}, but {spelled(asked)} is asked for; "
+                f"ckpt_path={config['ckpt_path']}: it holds {key}={spelled(stored)}, not {spelled(asked)}; "
                 f"add {hint}, or use weights= to start another network from it"
             )
 

@@ -33,7 +33,12 @@ def one_line_errors() -> Iterator[None]:
 
 def explain(error: BaseException) -> str | None:
     """The one line for a mistake of the user, or None for a bug."""
-    from hydra.errors import ConfigCompositionException, InstantiationException, MissingConfigException
+    from hydra.errors import (
+        ConfigCompositionException,
+        InstantiationException,
+        MissingConfigException,
+        OverrideParseException,
+    )
     from omegaconf.errors import OmegaConfBaseException
 
     chain = list(causes(error))
@@ -42,7 +47,9 @@ def explain(error: BaseException) -> str | None:
     if resolving := re.match(r"UsageError raised while resolving interpolation: (.*)", str(error)):
         return resolving[1]
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        return unknown_choice(error.missing_cfg_file, error.options or [])
+        return unknown_choice(error.missing_cfg_file, error.options or ())
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: expected group=choice or key=value; python train.py --help lists all"
     if isinstance(error, ConfigCompositionException):
         return unknown_key(str(error))
     if isinstance(error, InstantiationException):
@@ -71,7 +78,7 @@ def raised_here(error: BaseException) -> bool:
     return trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("dotcom.")
 
 
-def unknown_choice(path: str, options: list[str]) -> str:
+def unknown_choice(path: str, options: Iterable[str]) -> str:
     """``model=dotcom_bse: expected ...`` from the missing file ``model/dotcom_bse``."""
     group, _, choice = path.rpartition("/")
     known = [option for option in options if option not in SHARED.get(group, ())]

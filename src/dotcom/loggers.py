@@ -4,13 +4,13 @@ import logging
 import netrc
 import os
 import socket
-import sys
 import threading
 import warnings
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import wandb
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -20,20 +20,16 @@ def wandb_logger(project: str, name: str, save_dir: str, group: str, job_type: s
 
     ``WANDB_MODE`` decides if it is set. An offline run is sent later with ``wandb sync``.
     """
-    mode = os.environ.get("WANDB_MODE")
-    if mode is None and (obstacle := _obstacle()):
-        say(f"wandb: {obstacle}; logging offline, to be sent later with: wandb sync {save_dir}/wandb/offline-*")
-        mode = "offline"
     Path(save_dir).mkdir(parents=True, exist_ok=True)  # W&B falls back to a temporary folder otherwise
-    return WandbLogger(
-        project=project, name=name, save_dir=save_dir, group=group, job_type=job_type, tags=tags, mode=mode
-    )
+    given: dict[str, Any] = {"group": group, "job_type": job_type, "tags": tags}
+    if "WANDB_MODE" not in os.environ and (obstacle := _obstacle()):
+        say(f"wandb: {obstacle}; logging offline, to be sent later with: wandb sync {save_dir}/wandb/offline-*")
+        given |= {"mode": "offline", "settings": wandb.Settings(silent=True)}  # its own twenty lines say the same
+    return WandbLogger(project=project, name=name, save_dir=save_dir, **given)
 
 
 def _obstacle() -> str | None:
     """Why an online run would fail, or None; takes at most two seconds."""
-    import wandb
-
     server = urlsplit(wandb.Settings().base_url)
     host = server.hostname or ""
     if not (os.environ.get("WANDB_API_KEY") or _has_login(host)):
@@ -67,8 +63,7 @@ def _reachable(host: str, port: int, seconds: float = 2.0) -> bool:
 
 def close_runs(exit_code: int) -> None:
     """Finish the open W&B run, if any, so that the next job of a sweep does not continue it."""
-    wandb: Any = sys.modules.get("wandb")
-    if wandb is not None and wandb.run is not None:
+    if wandb.run is not None:
         wandb.finish(exit_code=exit_code)
 
 
@@ -89,6 +84,8 @@ def quiet() -> None:
         ".*smaller than the logging interval.*",  # Task logs at least once per epoch
         ".*Checkpoint directory .* exists and is not empty.*",  # our run folders are new; Hydra has written to them
         ".*Experiment logs directory .* exists and is not empty.*",
+        ".*The dirpath has changed from.*",  # a resumed run has its own folder and its own best checkpoint
+        ".*configured with multiple `ModelCheckpoint` callbacks.*",  # the first one, best, is what is meant
         ".*LeafSpec.*",
     ):
         warnings.filterwarnings("ignore", pattern)

@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
+from dotcom.config import spelled
+
 NAMES = {"top1": "top-1", "top5": "top-5", "loss": "loss"}
 FILES = {
     "curves.png": "curves",
@@ -61,20 +63,24 @@ def describe(config: dict[str, Any], network: nn.Module, trainer: L.Trainer) -> 
     device = trainer.strategy.root_device
     units = f"{torch.get_num_threads()} threads" if device.type == "cpu" else f"{trainer.world_size} device(s)"
     layout = ", channels_last" if config["channels_last"] else ""
-    print(f"{config['name']}: {millions:.2f} M parameters, block={config['block']}, co_bias={config['co_bias']}")
+    print(
+        f"{config['name']}: {millions:.2f} M parameters, block={config['block']}, co_bias={spelled(config['co_bias'])}"
+    )
     print(f"on {device.type}, {units}, {config['precision']}{layout}, seed {config['seed']}")
     print(f"writing to {config['output_dir']}", flush=True)
 
 
 @rank_zero_only
-def report(config: dict[str, Any], scores: Mapping[str, float], trainer: L.Trainer, speed: Tensor | None, minutes: float) -> None:
+def report(
+    config: dict[str, Any], scores: Mapping[str, float], trainer: L.Trainer, speed: Tensor | None, minutes: float
+) -> None:
     """Print one row per network measured (``val``, ``val_ema``), then where to look."""
     rows: dict[str, dict[str, float]] = {}
     for name, value in scores.items():
         network, _, metric = name.partition("/")
         rows.setdefault(network, {})[metric] = value
     images = len(trainer.datamodule.datasets["val"])  # type: ignore[attr-defined]
-    table = Table(title=f"{config['name']}, best checkpoint, {images:,} validation images", title_justify="left")
+    table = Table()
     for heading in ("network", *NAMES.values(), "images/s", "minutes"):
         table.add_column(heading, justify="right")
     pace = ("-", "-") if speed is None else (f"{float(speed):.0f}", f"{minutes:.1f}")
@@ -82,6 +88,7 @@ def report(config: dict[str, Any], scores: Mapping[str, float], trainer: L.Train
         cells = [f"{row[metric]:.3f}" if metric == "loss" else f"{row[metric]:.1%}" for metric in NAMES]
         table.add_row(network, *cells, *pace)
     console = Console()
+    console.print(f"{config['name']}, {images:,} validation images", soft_wrap=True, highlight=False)
     console.print(table)
     folder = Path(config["output_dir"])
     draw_curves(folder)

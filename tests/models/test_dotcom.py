@@ -120,7 +120,7 @@ def test_config__names_the_allowed_values(config: DoTCoMConfig, field, allowed):
 
 
 def test_variant__names_the_allowed_values():
-    with pytest.raises(ValueError, match="variant must be one of .*large.*, got 'huge'"):
+    with pytest.raises(ValueError, match=r"variant must be one of .*large.*, got 'huge'"):
         DoTCoM.from_variant("huge")
 
 

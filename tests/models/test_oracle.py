@@ -5,17 +5,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from models.oracle import ORACLE, image, original_state
 from torch import nn
 
 from dotcom.models import Classifier, DoTCoM, load_weights
+from models.oracle import ORACLE, image, original_state
 
 VARIANTS = tuple(ORACLE)
 
 
 @pytest.fixture(scope="module", params=VARIANTS)
 def filled(request, tmp_path_factory) -> tuple[str, dict, Classifier]:
-    """One size's name, the oracle's entry of it, and our network with its weights, loaded as the original saved them."""
+    """One size: its name, what the oracle says of it, and our network with the original's weights."""
     path = tmp_path_factory.mktemp("original") / "original.pth"
     torch.save(original_state(request.param), path)
     network = Classifier(DoTCoM.from_variant(request.param), num_classes=1000).double()
@@ -60,7 +60,7 @@ def test_training_step__equals_the_original(filled):
     logits = network.train()(images)
     loss = nn.functional.cross_entropy(logits, torch.tensor(expected["labels"]))
     loss.backward()
-    close(logits[:, :8].flatten(), sum(expected["logits_first8"], []), logits.std().item())
+    close(logits[:, :8].flatten(), [x for row in expected["logits_first8"] for x in row], logits.std().item())
     assert loss.item() == pytest.approx(expected["loss"], rel=1e-9)
     total = torch.stack([p.grad.norm() for p in network.parameters()]).norm()
     assert total.item() == pytest.approx(expected["total_grad_norm"], rel=1e-9)
@@ -81,4 +81,3 @@ def test_names__of_the_original_are_all_known(tmp_path: Path, capsys):
     torch.save({f"module.{k}": v for k, v in original_state("tiny").items()}, tmp_path / "parallel.pth")
     load_weights(Classifier(DoTCoM.from_variant("tiny"), num_classes=1000), tmp_path / "parallel.pth")
     assert "467 tensors loaded, 0 skipped, 0 missing; 100.0% of the backbone" in capsys.readouterr().out
-

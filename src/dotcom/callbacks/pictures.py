@@ -79,7 +79,7 @@ def takes_pictures(logger: Any) -> bool:
 def log_picture(logger: Any, name: str, figure: Figure, step: int) -> None:
     """Hand a figure to W&B or TensorBoard under the same name."""
     if hasattr(logger, "log_image"):
-        canvas = FigureCanvasAgg(figure)
+        canvas: Any = FigureCanvasAgg(figure)
         canvas.draw()
         logger.log_image(name, [np.asarray(canvas.buffer_rgba())], step=step)
     else:

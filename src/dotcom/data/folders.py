@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,7 +34,8 @@ class ImageFolder(Dataset[tuple[Tensor, int] | None]):
         self.paths = [Path(path) for path, _ in found.samples]
         self.labels = [label for _, label in found.samples]
         self.transform = transform
-        self.unreadable = torch.zeros(len(self.paths), dtype=torch.bool).share_memory_()
+        flags: Any = torch.zeros(len(self.paths), dtype=torch.bool)
+        self.unreadable: Tensor = flags.share_memory_()
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -127,15 +127,17 @@ class DataModule(L.LightningDataModule):
     def _rank_and_world(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
-    def _train_sampler(self, dataset: Any) -> "DistributedSampler[Any] | Any":
+    def _train_sampler(self, dataset: Any) -> Any:
         rank, world = self._rank_and_world()
         if self.repeats == 1:
-            return DistributedSampler(dataset, world, rank, shuffle=True, seed=self.seed)
+            # the sampler adds the epoch to its seed: spread seeds out, or seed 1 would repeat seed 0 an epoch later
+            return DistributedSampler(dataset, world, rank, shuffle=True, seed=self.seed * 1_000_003)
         try:
             from timm.data.distributed_sampler import RepeatAugSampler
         except ImportError:
             raise ImportError("data.repeats needs timm: pip install 'dotcom[timm]'") from None
-        return RepeatAugSampler(dataset, world, rank, num_repeats=self.repeats, selected_round=0)
+        make: Any = RepeatAugSampler
+        return make(dataset, world, rank, num_repeats=self.repeats, selected_round=0)
 
     def _loader(self, dataset: Any, sampler: Sampler[int], drop_last: bool) -> DataLoader[Any]:
         return DataLoader(

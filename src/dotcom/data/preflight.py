@@ -34,7 +34,7 @@ def check_readable(paths: Sequence[Path]) -> None:
     if not paths or passed.exists():
         return
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding leaves Python's lock, so threads run side by side
-        reasons = track(pool.map(_unreadable, paths), "checking images", total=len(paths))
+        reasons = track(pool.map(_unreadable, paths), f"checking {len(paths):,} images", total=len(paths))
         broken = [f"{path} ({reason})" for path, reason in zip(paths, reasons, strict=True) if reason]
     if broken:
         names = "; ".join(broken[:10]) + ("; ..." if len(broken) > 10 else "")

@@ -61,19 +61,26 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
     print(report)
 
 
-def names_of_ours(loaded: Any) -> dict[str, Tensor]:
-    """The tensors of a checkpoint or state dict under the names that our networks use."""
+def names_of_ours(loaded: Any, ema: bool = True) -> dict[str, Tensor]:
+    """The tensors of a checkpoint or state dict under the names that our networks use.
+
+    Args:
+        loaded: What ``torch.load`` returned.
+        ema: Take the moving average where there is one.
+    """
     if not isinstance(loaded, dict):
         raise ValueError(f"expected a state dict or a checkpoint, got {type(loaded).__name__}")
     state = next((loaded[key] for key in ("state_dict", "model") if isinstance(loaded.get(key), dict)), loaded)
     tensors = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
-    for prefix in ("ema.module.", "model.", "module."):  # of a Lightning task, of DataParallel
+    for prefix in ("ema.module.",) * ema + ("model.", "module."):  # of a Lightning task, of DataParallel
         inside = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
         tensors = inside or tensors
     if any(name.startswith("stem.") for name in tensors):
         tensors = {f"backbone.{name}": value for name, value in tensors.items()}
     if "base.0.weight" in tensors:
-        tensors = {_from_original(name): value.squeeze() if ".move" in name else value for name, value in tensors.items()}
+        tensors = {
+            _from_original(name): value.squeeze() if ".move" in name else value for name, value in tensors.items()
+        }
     return tensors
 
 

@@ -61,10 +61,23 @@ class Task(L.LightningModule):
         scheduler = self.make_scheduler(optimizer, total_steps=steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"}}
 
+    def on_train_start(self) -> None:
+        trainer: Any = self.trainer
+        steps = trainer.num_training_batches // trainer.accumulate_grad_batches
+        trainer.log_every_n_steps = max(1, min(trainer.log_every_n_steps, steps))  # a short epoch is logged too
+
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
         if self.ema is not None:
             self.ema.update_parameters(self.model)
+
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        if getattr(self.trainer.precision_plugin, "scaler", None) is not None:
+            super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        elif gradient_clip_val:  # Lightning refuses fused optimisers, but only a gradient scaler makes them a problem
+            nn.utils.clip_grad_norm_(self.model.parameters(), gradient_clip_val)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["config"] = self.config

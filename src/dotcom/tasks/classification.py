@@ -1,6 +1,7 @@
 """Single-label image classification."""
 
 from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -58,7 +59,7 @@ class Classification(Task):
         images, labels = batch
         outputs = {name: network(images) for name, network in self.evaluated.items()}
         for name, logits in outputs.items():
-            metrics = self.metrics[name]
+            metrics: Any = self.metrics[name]
             metrics["loss"].update(self.val_loss(logits.float(), labels))
             metrics["top1"].update(logits, labels)
             metrics["top5"].update(logits, labels)

@@ -9,6 +9,7 @@ photos from the published test split, the same number per class, in random order
 import gzip
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +34,7 @@ def subset(folder: Path, published: str, size: int, rng: np.random.Generator) ->
 def main() -> None:
     """Write fashion.npz beside this file."""
     rng = np.random.default_rng(SEED)
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for split, (published, size) in SIZES.items():
         arrays[f"{split}_images"], arrays[f"{split}_labels"] = subset(Path(sys.argv[1]), published, size, rng)
     np.savez_compressed(Path(__file__).with_name("fashion.npz"), **arrays)

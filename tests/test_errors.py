@@ -1,0 +1,99 @@
+"""A mistake on the command line is one line, exit code 2, before torch is imported; a bug keeps its traceback."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from conftest import REPO
+from dotcom.errors import UsageError, one_line_errors
+
+WATCHED = f"""
+import atexit, runpy, sys
+atexit.register(lambda: print("torch imported:", "torch" in sys.modules, file=sys.__stdout__))
+sys.argv[0] = r"{REPO / "train.py"}"
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def watched(folder, *overrides: str) -> subprocess.CompletedProcess[str]:
+    """Run train.py and let it say at its end whether torch was imported."""
+    command = [sys.executable, "-c", WATCHED, *overrides]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["co_bais=true"], "co_bais: no such setting; did you mean co_bias?"),
+        (["modle=dotcom_base"], "modle: no such setting; did you mean model?"),
+        (["lr=0.1"], "lr: no such setting; did you mean optimizer.lr?"),
+        (["model=dotcom_bse"], "model=dotcom_bse: expected dotcom_base | dotcom_large | dotcom_small | dotcom_tiny"),
+        (["epochs=abc"], "epochs=abc: expected a whole number, such as the default"),
+        (["optimizer.lr=fast"], "optimizer.lr=fast: expected a number, such as the default 0.002"),
+        (["block=resnet"], "block=resnet: expected basic | mv2 | qg | qib"),
+        (["data=imagenet", "data.root=nowhere"], "data.root=nowhere: no such folder; expected ROOT/train/<class>/"),
+        (["data=image_folder", "data.root=empty"], "data.root=empty: there is no folder train in it; expected ROOT/"),
+        (["data=image_folder", "data.root=differ"], "data.root=differ: 1 classes are in train but not in val: b"),
+        (["ckpt_path=none.ckpt"], "ckpt_path=none.ckpt: no such file"),
+        (["ckpt_path=text.ckpt"], "ckpt_path=text.ckpt: not a PyTorch checkpoint, or a damaged one"),
+        (["weights=text.ckpt"], "weights=text.ckpt: not a PyTorch checkpoint, or a damaged one"),
+        (["ckpt_path=foreign.ckpt"], "ckpt_path=foreign.ckpt: not a checkpoint of a dotcom run"),
+        (
+            ["ckpt_path=base.ckpt"],
+            "ckpt_path=base.ckpt: it holds model.variant=base, not tiny; add model=dotcom_base",
+        ),
+        (["fit=false"], "fit=false: expected ckpt_path="),
+        (["co_bias="], "co_bias=: expected true | false | first | second"),
+        (["epochs"], "epochs: expected group=choice or key=value"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_mistake__is_one_line_without_torch(tmp_path, overrides, said):
+    (tmp_path / "empty").mkdir()
+    for path in ("train/a", "train/b", "val/a"):
+        (tmp_path / "differ" / path).mkdir(parents=True)
+        (tmp_path / "differ" / path / "1.jpg").touch()
+    (tmp_path / "text.ckpt").write_text("no checkpoint")
+    torch.save({"weight": torch.zeros(2)}, tmp_path / "foreign.ckpt")
+    torch.save({"config": {"model": {"variant": "base"}}, "state_dict": {}}, tmp_path / "base.ckpt")
+    done = watched(tmp_path, *overrides)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {said}")
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == "torch imported: False\n"
+
+
+@pytest.mark.parametrize("flag", ["--help", "--cfg"])
+def test_questions__are_answered_without_torch(tmp_path, flag):
+    done = watched(tmp_path, flag, *(["job"] if flag == "--cfg" else []))
+    assert done.returncode == 0
+    assert "co_bias" in done.stdout
+    assert done.stdout.endswith("torch imported: False\n")
+
+
+def test_checkpoint__is_looked_into_without_running_it(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return open, (str(tmp_path / "sprung"), "w")
+
+    torch.save({"config": {}, "state_dict": {}, "trap": Trap()}, tmp_path / "trap.ckpt")
+    watched(tmp_path, "ckpt_path=trap.ckpt", "epochs=0")
+    from dotcom.checkpoint import read_config
+
+    assert read_config(str(tmp_path / "trap.ckpt")) == {}
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_usage_error__anywhere_is_one_line(capsys):
+    with pytest.raises(SystemExit, match="2"), one_line_errors():
+        raise UsageError("data.root=x: gone")
+    assert capsys.readouterr().err == "error: data.root=x: gone\n"
+
+
+def test_bug__keeps_its_traceback():
+    with pytest.raises(KeyError), one_line_errors():
+        {}["missing"]
+    with pytest.raises(ValueError, match="invalid literal"), one_line_errors():
+        int("not ours")
