@@ -42,7 +42,8 @@ def watched(folder, *overrides: str) -> subprocess.CompletedProcess[str]:
         (["ckpt_path=foreign.ckpt"], "ckpt_path=foreign.ckpt: not a checkpoint of a dotcom run"),
         (
             ["ckpt_path=base.ckpt"],
-            "ckpt_path=base.ckpt: it holds model.variant=base, not tiny; add model=dotcom_base",
+            "ckpt_path=base.ckpt: it holds model.variant=base, block=mv2, data.num_classes=100, ema=true, unlike "
+            "these settings; add model=dotcom_base block=mv2 data=cifar100 ema=0.5, or use weights= to start",
         ),
         (["fit=false"], "fit=false: expected ckpt_path="),
         (["co_bias="], "co_bias=: expected true | false | first | second"),
@@ -57,7 +58,10 @@ def test_mistake__is_one_line_without_torch(tmp_path, overrides, said):
         (tmp_path / "differ" / path / "1.jpg").touch()
     (tmp_path / "text.ckpt").write_text("no checkpoint")
     torch.save({"weight": torch.zeros(2)}, tmp_path / "foreign.ckpt")
-    torch.save({"config": {"model": {"variant": "base"}}, "state_dict": {}}, tmp_path / "base.ckpt")
+    dataset = {"_target_": "dotcom.data.cifar100"}
+    saved = {"model": {"variant": "base"}, "data": {"num_classes": 100, "dataset": dataset}, "ema": 0.5}
+    saved |= {"block": "mv2", "co_bias": True}
+    torch.save({"config": saved, "state_dict": {}}, tmp_path / "base.ckpt")
     done = watched(tmp_path, *overrides)
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: {said}")

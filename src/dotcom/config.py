@@ -3,17 +3,14 @@
 Nothing here imports torch: a typing mistake is answered in a fraction of a second.
 """
 
-import os
-import platform
-import shutil
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
 from dotcom.checkpoint import read_config, read_plain
 from dotcom.errors import UsageError, did_you_mean
+from dotcom.hardware import cores, found, gpus
 from dotcom.layout import class_folders
 
 CHOICES: dict[str, tuple[Any, ...]] = {
@@ -22,36 +19,18 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "data.train_transform.auto_augment": ("rand", "trivial", None),
     "precision": ("32-true", "bf16-mixed", "16-mixed", "bf16-true"),
 }
-FRACTIONS = ("ema", "label_smoothing", "data.train_transform.random_erasing")
-POSITIVE = ("clip", "epochs", "accumulate", "data.batch_size", "data.repeats", "optimizer.lr")
-
-
-def cores() -> int:
-    """CPU cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def gpus() -> int:
-    """NVIDIA GPUs of this machine, counted without torch; at least 1 where the system hides their number."""
-    numbered = [path for path in Path("/dev").glob("nvidia*") if path.name.removeprefix("nvidia").isdigit()]
-    hidden = Path("/dev/dxg").exists() or (os.name == "nt" and shutil.which("nvidia-smi"))  # WSL, Windows
-    return 0 if os.environ.get("CUDA_VISIBLE_DEVICES") == "" else max(len(numbered), 1 if hidden else 0)
-
-
-def found(fact: str) -> Any:
-    """What hardware=auto takes from the machine: accelerator, precision, channels_last or num_workers."""
-    if gpus():
-        facts = {
-            "accelerator": "gpu",
-            "precision": "bf16-mixed",
-            "channels_last": True,
-            "num_workers": min(16, cores()),
-        }
-    elif platform.system() == "Darwin" and platform.machine() == "arm64":
-        facts = {"accelerator": "mps", "precision": "32-true", "channels_last": False, "num_workers": cores() // 2}
-    else:
-        facts = {"accelerator": "cpu", "precision": "32-true", "channels_last": True, "num_workers": 0}
-    return facts[fact]
+MUST_MATCH = ("model.variant", "block", "co_bias", "data.num_classes", "ema")  # or the weights would not fit
+RANGES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    **dict.fromkeys(
+        ("clip", "epochs", "accumulate", "data.batch_size", "data.repeats", "optimizer.lr"),
+        ("a number above 0", lambda value: value > 0),
+    ),
+    **dict.fromkeys(("seed", "data.num_workers"), ("0 or a whole number above", lambda value: value >= 0)),
+    **dict.fromkeys(
+        ("ema", "label_smoothing", "data.train_transform.random_erasing"),
+        ("a number from 0 to below 1", lambda value: 0 <= value < 1),
+    ),
+}
 
 
 def register_resolvers() -> None:
@@ -76,10 +55,9 @@ def checked(cfg: DictConfig, defaults: DictConfig) -> dict[str, Any]:
     config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True))
     for key, allowed in CHOICES.items():
         check_choice(key, OmegaConf.select(cfg, key), allowed)
-    for key in (*POSITIVE, *FRACTIONS):
+    for key, (expected, fine) in RANGES.items():
         value = OmegaConf.select(cfg, key)
-        if value is not None and not (fits(value, 0.0) and (value > 0 if key in POSITIVE else 0 <= value < 1)):
-            expected = "a number above 0" if key in POSITIVE else "a number from 0 to below 1"
+        if value is not None and not (fits(value, 0.0) and fine(value)):
             raise UsageError(f"{key}={spelled(value)}: expected {expected}")
     if config["clip"] and config["precision"] == "16-mixed" and config["optimizer"].get("fused"):
         raise UsageError("clip with precision=16-mixed: a fused optimizer cannot clip; add optimizer.fused=false")
@@ -139,15 +117,30 @@ def check_files(config: dict[str, Any]) -> None:
         read_plain("weights", config["weights"])
     if not config["ckpt_path"]:
         return
-    saved = read_config(config["ckpt_path"])
-    for key in ("model.variant", "block", "co_bias", "data.num_classes"):
-        asked, stored = (OmegaConf.select(OmegaConf.create(c), key) for c in (config, saved))
-        if stored is not None and stored != asked:
-            hint = f"model=dotcom_{stored}" if key == "model.variant" else f"{key}={spelled(stored)}"
-            raise UsageError(
-                f"ckpt_path={config['ckpt_path']}: it holds {key}={spelled(stored)}, not {spelled(asked)}; "
-                f"add {hint}, or use weights= to start another network from it"
-            )
+    saved = OmegaConf.create(read_config(config["ckpt_path"]))
+    differing = [key for key in MUST_MATCH if select(saved, key) != select(OmegaConf.create(config), key)]
+    if differing:
+        holds = ", ".join(f"{key}={spelled(select(saved, key))}" for key in differing)
+        add = " ".join(override_for(key, saved) for key in differing)
+        raise UsageError(
+            f"ckpt_path={config['ckpt_path']}: it holds {holds}, unlike these settings; "
+            f"add {add}, or use weights= to start another network from it"
+        )
+
+
+def select(config: DictConfig, key: str) -> Any:
+    """A value by its dotted key; of the moving average, whether there is one."""
+    value = OmegaConf.select(config, key)
+    return value is not None if key == "ema" else value
+
+
+def override_for(key: str, saved: DictConfig) -> str:
+    """What to write on the command line to get a saved setting."""
+    if key == "model.variant":
+        return f"model=dotcom_{saved.model.variant}"
+    if key == "data.num_classes":
+        return f"data={saved.data.dataset._target_.rpartition('.')[2]}"
+    return f"{key}={spelled(OmegaConf.select(saved, key))}"
 
 
 def spelled(value: Any) -> str:

@@ -51,7 +51,7 @@ class Classification(Task):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, labels = batch
         loss = self.loss(self.model(images), labels)
-        self.log("train/loss", loss)
+        self.log("train/loss", loss, prog_bar=True)
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -63,5 +63,5 @@ class Classification(Task):
             metrics["loss"].update(self.val_loss(logits.float(), labels))
             metrics["top1"].update(logits, labels)
             metrics["top5"].update(logits, labels)
-            self.log_dict(metrics)
+            self.log_dict(metrics, prog_bar=name == "val")
         return outputs["val"]
