@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torchvision import datasets
 from torchvision.io import write_jpeg, write_png
 
@@ -127,7 +128,30 @@ def test_check__names_every_broken_file_before_training(photos, tmp_path, monkey
     broken = photos / "train/dark/0.jpg"
     broken.write_bytes(broken.read_bytes()[:200])
     with pytest.raises(ValueError, match=r"data.check: 1 of 8 images cannot be read: .*train/dark/0\.jpg"):
-        module(image_folder, root=str(photos), check=True).setup("fit")
+        module(image_folder, root=str(photos), check=True).prepare_data()
+
+
+@pytest.mark.parametrize(
+    ("mode", "name", "colour"),
+    [
+        ("L", "grey.jpg", 100),
+        ("CMYK", "print.jpg", (155, 155, 155, 0)),
+        ("P", "palette.png", 0),
+        ("RGBA", "alpha.png", (100, 100, 100, 255)),
+        ("I;16", "deep.png", 100 * 257),
+        ("P", "animation.gif", 0),
+        ("RGB", "photo.webp", (100, 100, 100)),
+    ],
+)
+def test_read_image__gives_rgb_bytes_whatever_the_file(tmp_path, mode, name, colour):
+    picture = Image.new(mode, (40, 30), colour)
+    if mode == "P":
+        picture.putpalette([100, 100, 100] * 256)
+    picture.save(tmp_path / name)
+    image = preflight.read_image(tmp_path / name)
+    assert image.shape == (3, 30, 40)
+    assert image.dtype == torch.uint8
+    assert (image.float() - 100).abs().max() <= 2
 
 
 def test_check__remembers_what_passed_until_a_file_changes(photos, tmp_path, monkeypatch):

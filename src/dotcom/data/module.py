@@ -88,17 +88,26 @@ class DataModule(L.LightningDataModule):
         self.blend = v2.RandomChoice(chosen) if chosen else None
         self.mean, self.std = tuple(mean), tuple(std)
         self.datasets: dict[str, Any] = {}
+        self.reported: set[str] = set()  # splits whose skipped files have been named
+
+    def prepare_data(self) -> None:
+        # one process per machine downloads, unpacks and checks; the others wait
+        fit = self.trainer is None or self.trainer.state.fn == "fit"
+        self.setup("fit" if fit else "validate")
+        if self.check:
+            for dataset in self.datasets.values():
+                check_readable(getattr(dataset, "paths", []))
 
     def setup(self, stage: str) -> None:
         for split in ("train", "val") if stage == "fit" else ("val",):
             if split not in self.datasets:
                 self.datasets[split] = self.make_dataset(split=split, transform=self.transforms[split])
-                if self.check:
-                    check_readable(getattr(self.datasets[split], "paths", []))
 
     def teardown(self, stage: str) -> None:
         for split, dataset in self.datasets.items():
-            if skipped := [str(path) for path in getattr(dataset, "skipped", [])]:
+            skipped = [str(path) for path in getattr(dataset, "skipped", [])]
+            if skipped and split not in self.reported:
+                self.reported.add(split)
                 names = ", ".join(skipped[:5]) + (", ..." if len(skipped) > 5 else "")
                 rank_zero_warn(f"{len(skipped)} of {len(dataset)} {split} images were skipped as unreadable: {names}")
 

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import torch
 from rich.progress import track
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_image
+from torchvision.transforms.v2.functional import to_dtype
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dotcom"
 
@@ -21,7 +23,8 @@ def read_image(path: Path) -> Tensor:
         RuntimeError: If the file is truncated or no image.
     """
     image = decode_image(str(path), mode=ImageReadMode.RGB, apply_exif_orientation=True)
-    return image if image.ndim == 3 else image[0]  # an animation: its first frame
+    image = image if image.ndim == 3 else image[0]  # an animation: its first frame
+    return image if image.dtype == torch.uint8 else to_dtype(image, torch.uint8, scale=True)  # 16-bit PNG
 
 
 def check_readable(paths: Sequence[Path]) -> None:
