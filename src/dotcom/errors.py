@@ -46,6 +46,8 @@ def explain(error: BaseException) -> str | None:
         return str(usage)
     if resolving := re.match(r"UsageError raised while resolving interpolation: (.*)", str(error)):
         return resolving[1]
+    if any(type(link).__name__ == "MisconfigurationException" for link in chain):  # Lightning
+        return f"{flat(str(chain[-1]))} This machine may lack what hardware= and precision= ask for; try hardware=auto"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return unknown_choice(error.missing_cfg_file, error.options or ())
     if isinstance(error, OverrideParseException):
@@ -58,8 +60,6 @@ def explain(error: BaseException) -> str | None:
         return prefix + flat(next((str(link) for link in chain[1:] if str(link)), str(error)))
     if isinstance(error, OmegaConfBaseException):
         return flat(str(error).split("object_type=")[0])
-    if type(error).__name__ == "MisconfigurationException":  # Lightning: a setting the machine cannot serve
-        return f"{flat(str(error))} See hardware= and precision=."
     return flat(str(error)) if isinstance(error, (ValueError, OSError, ImportError)) and raised_here(error) else None
 
 

@@ -74,7 +74,8 @@ def say(line: str) -> None:
 
 
 def quiet() -> None:
-    """Drop what Lightning says twice or to advertise; warnings about the user's own run stay."""
+    """Drop what Lightning says twice or to advertise; warnings about the user's own run stay, one line each."""
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
         logger = logging.getLogger(name)
         logger.handlers.clear()  # Hydra's root handler prints the same line again
@@ -86,6 +87,7 @@ def quiet() -> None:
         ".*Experiment logs directory .* exists and is not empty.*",
         ".*The dirpath has changed from.*",  # a resumed run has its own folder and its own best checkpoint
         ".*configured with multiple `ModelCheckpoint` callbacks.*",  # the first one, best, is what is meant
+        ".*`self.log(.images/s., ..., sync_dist=True)`.*",  # it is a total already
         ".*LeafSpec.*",
     ):
         warnings.filterwarnings("ignore", pattern)

@@ -18,8 +18,8 @@ class Progress(RichProgressBar):
     def __init__(self, refresh_rate: int = 10) -> None:
         super().__init__(refresh_rate=refresh_rate, leave=False)
         self.live = Console().is_terminal
-        self.started = 0.0
-        self.first_epoch = 0
+        self.started = self.epoch_started = 0.0
+        self.first_epoch = self.images = 0
 
     @property
     def is_enabled(self) -> bool:
@@ -29,10 +29,24 @@ class Progress(RichProgressBar):
         super().on_train_start(trainer, pl_module)
         self.started, self.first_epoch = time.perf_counter(), trainer.current_epoch
 
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        super().on_train_epoch_start(trainer, pl_module)
+        self.epoch_started, self.images = time.perf_counter(), 0
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.images += len(batch[0]) * trainer.world_size
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return f"epoch {current_epoch + 1}/{self.trainer.max_epochs}"
+
     def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
         shown = super().get_metrics(trainer, pl_module)
         shown.pop("v_num", None)
         if trainer.training and (batches := trainer.num_training_batches):
+            shown["images/s"] = round(self.images / (time.perf_counter() - self.epoch_started))
             shown["left"] = self.time_left(trainer, trainer.current_epoch + trainer.fit_loop.batch_idx / batches)
         return shown
 

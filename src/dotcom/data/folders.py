@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from torchvision import datasets
 
 from dotcom.data.module import Split
-from dotcom.data.preflight import read_image
+from dotcom.data.preflight import read_image, reason
 from dotcom.layout import EXTENSIONS
 
 
@@ -50,8 +50,7 @@ class ImageFolder(Dataset[tuple[Tensor, int] | None]):
             image = read_image(self.paths[index])
         except (RuntimeError, OSError) as error:
             if not self.unreadable[index]:
-                reason = str(error).splitlines()[0]
-                warnings.warn(f"skipped unreadable image {self.paths[index]}: {reason}", stacklevel=2)
+                warnings.warn(f"skipped unreadable image {self.paths[index]}: {reason(error)}", stacklevel=2)
             self.unreadable[index] = True
             return None
         return self.transform(image), self.labels[index]

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -37,8 +38,8 @@ def check_readable(paths: Sequence[Path]) -> None:
     if not paths or passed.exists():
         return
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding leaves Python's lock, so threads run side by side
-        reasons = track(pool.map(_unreadable, paths), f"checking {len(paths):,} images", total=len(paths))
-        broken = [f"{path} ({reason})" for path, reason in zip(paths, reasons, strict=True) if reason]
+        answers = track(pool.map(_unreadable, paths), f"checking {len(paths):,} images", total=len(paths))
+        broken = [f"{path} ({answer})" for path, answer in zip(paths, answers, strict=True) if answer]
     if broken:
         names = "; ".join(broken[:10]) + ("; ..." if len(broken) > 10 else "")
         raise ValueError(f"data.check: {len(broken)} of {len(paths)} images cannot be read: {names}")
@@ -47,11 +48,16 @@ def check_readable(paths: Sequence[Path]) -> None:
     passed.with_suffix(".tmp").replace(passed)
 
 
+def reason(error: Exception) -> str:
+    """Why an image could not be read, without the place in torchvision's sources that says so."""
+    return re.sub(r"^.*\.cpp:\d+, ", "", str(error).splitlines()[0])
+
+
 def _unreadable(path: Path) -> str:
     try:
         read_image(path)
     except (RuntimeError, OSError) as error:
-        return str(error).splitlines()[0]
+        return reason(error)
     return ""
 
 

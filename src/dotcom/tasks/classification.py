@@ -63,5 +63,6 @@ class Classification(Task):
             metrics["loss"].update(self.val_loss(logits.float(), labels))
             metrics["top1"].update(logits, labels)
             metrics["top5"].update(logits, labels)
-            self.log_dict(metrics, prog_bar=name == "val")
+            for label, metric in metrics.items():
+                self.log(label, metric, prog_bar=label == "val/top1")
         return outputs["val"]
