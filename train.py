@@ -12,7 +12,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from dotcom.config import checked, register_resolvers
-from dotcom.errors import one_line_errors
+from dotcom.errors import UsageError, one_line_errors
 
 register_resolvers()
 
@@ -21,6 +21,8 @@ register_resolvers()
 def main(cfg: DictConfig) -> float:
     """Run one job and return its monitored score, so that a sweeper can optimise it."""
     if HydraConfig.get().mode is RunMode.MULTIRUN:
+        if "ddp" in str(cfg.hardware.strategy):  # its second process would start the whole sweep again
+            raise UsageError("hardware=ddp: expected one device per job in a sweep; run its jobs one by one without -m")
         return checked_run(cfg)  # Hydra reports what failed, after all jobs have run
     with one_line_errors():
         return checked_run(cfg)

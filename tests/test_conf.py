@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from dotcom.config import CHOICES as CLOSED
-from dotcom.config import checked, leaves, register_resolvers
+from dotcom.config import INSIDE, RANGES, checked, leaves, register_resolvers
 from dotcom.errors import CONF, SHARED, UsageError
 from dotcom.models.blocks import BlockKind
 from dotcom.models.dot import CoBiasKind
@@ -88,13 +88,18 @@ def test_experiment_imagenet__is_the_recipe_of_the_original(photos):
         ("optimizer.lr=fast", "optimizer.lr=fast: expected a number, such as the default 0.002"),
         ("fit=maybe", "fit=maybe: expected true or false"),
         ("epochs=0", "epochs=0: expected a number above 0"),
-        ("ema=2", "ema=2: expected a number from 0 to below 1"),
+        ("ema=2", "ema=2: expected a number above 0 and below 1"),
+        ("ema=0", "ema=0: expected a number above 0 and below 1"),
+        ("data.mixup=-1", "data.mixup=-1: expected a number from 0 on"),
+        ("data.train_transform.min_scale=2", "min_scale=2: expected a number above 0, up to 1"),
+        ("scheduler.warmup=5", "scheduler.warmup=5: expected a number from 0 to below 1"),
+        ("seed=-1", "seed=-1: expected a number from 0 on"),
         ("clip=-1", "clip=-1: expected a number above 0"),
         ("co_bias=frist", r"co_bias=frist: expected true \| false \| first \| second; did you mean first\?"),
         ("block=resnet", r"block=resnet: expected basic \| mv2 \| qg \| qib"),
         ("data.train_transform.auto_augment=auto", r"auto_augment=auto: expected rand \| trivial \| null"),
         ("fit=false", "fit=false: expected ckpt_path="),
-        ("precision=half", r"precision=half: expected 32-true \| bf16-mixed \| 16-mixed \| bf16-true"),
+        ("precision=half", r"precision=half: expected 32-true \| bf16-mixed \| 16-mixed"),
     ],
 )
 def test_checked__refuses(override, said):
@@ -108,7 +113,19 @@ def test_checked__refuses_clipping_that_a_fused_optimizer_cannot_do():
     checked(composed("clip=1", "precision=16-mixed", "optimizer.fused=false"), composed())
 
 
-@pytest.mark.parametrize("override", ["optimizer.lr=1", "ema=0.99", "clip=1", "co_bias=first", "seed=3", "name=x"])
+@pytest.mark.parametrize(
+    "override",
+    [
+        "hardware.devices=auto",
+        "data.mixup=1",
+        "optimizer.lr=1",
+        "ema=0.99",
+        "clip=1",
+        "co_bias=first",
+        "seed=3",
+        "name=x",
+    ],
+)
 def test_checked__accepts(override):
     config = checked(composed(override), composed())
     key, value = override.split("=")
@@ -122,6 +139,21 @@ def test_checked__gives_plain_values_only():
         return all(map(plain, node)) if isinstance(node, list) else isinstance(node, str | int | float | None)
 
     assert plain(checked(composed(), composed()))
+
+
+def test_ranges__are_all_spelled_out():
+    assert set(RANGES) == set(INSIDE)
+    settings = composed("data=fashion")
+    assert [
+        key for keys in RANGES.values() for key in keys if OmegaConf.select(settings, key, default="?") == "?"
+    ] == []
+
+
+def test_experiment_co_bias__uses_the_recipe_of_imagenet(photos):
+    one, other = (composed(f"experiment={name}", f"data.root={photos}") for name in ("imagenet", "co_bias"))
+    assert other.hardware.devices * other.data.batch_size == one.hardware.devices * one.data.batch_size
+    assert other.optimizer == one.optimizer
+    assert (other.epochs, other.precision, other.scheduler) == (one.epochs, one.precision, one.scheduler)
 
 
 def test_leaves__leave_out_what_is_not_settled():

@@ -1,6 +1,7 @@
 """hardware=auto takes the fastest safe settings of what is there."""
 
 import pytest
+import torch
 
 from dotcom import hardware
 
@@ -23,9 +24,21 @@ def test_found__depends_on_the_machine(monkeypatch, gpus, system, machine, expec
     assert tuple(map(hardware.found, FACTS)) == expected
 
 
-def test_gpus__hidden_by_their_variable_do_not_count(monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+@pytest.mark.parametrize(("visible", "count"), [("", 0), ("-1", 0), ("0", 1), ("2,3", 2)])
+def test_gpus__are_those_that_are_visible(monkeypatch, visible, count):
+    monkeypatch.setattr(hardware, "torch_has_cuda", lambda: True)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert hardware.gpus() == count
+
+
+def test_gpus__do_not_count_where_torch_cannot_use_them(monkeypatch):
+    monkeypatch.setattr(hardware, "torch_has_cuda", lambda: False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     assert hardware.gpus() == 0
+
+
+def test_torch_has_cuda__agrees_with_torch():
+    assert hardware.torch_has_cuda() is (torch.version.cuda is not None)
 
 
 def test_cores__are_those_this_process_may_use():

@@ -57,17 +57,16 @@ def read_plain(setting: str, path: str) -> Any:
             f"{setting}={path}: no such file; a run leaves best.ckpt and last.ckpt in its folder"
         ) from None
     except (zipfile.BadZipFile, StopIteration, pickle.UnpicklingError, EOFError, OSError):
-        raise UsageError(f"{setting}={path}: not a PyTorch checkpoint, or a damaged one") from None
+        raise UsageError(f"{setting}={path}: no PyTorch checkpoint (1.6 or newer), or a damaged one") from None
 
 
-def read_config(path: str) -> dict[str, Any]:
+def config_of(setting: str, path: str, content: Any) -> dict[str, Any]:
     """The configuration that a run saved in its checkpoint.
 
     Raises:
-        UsageError: If the file is no checkpoint of a dotcom run.
+        UsageError: If ``content`` is not that of a checkpoint of a dotcom run.
     """
-    content = read_plain("ckpt_path", path)
-    if not isinstance(content, dict) or "config" not in content or "state_dict" not in content:
-        raise UsageError(f"ckpt_path={path}: not a checkpoint of a dotcom run; start from other weights with weights=")
+    if not isinstance(content, dict) or not isinstance(content.get("config"), dict) or "state_dict" not in content:
+        raise UsageError(f"{setting}={path}: not a checkpoint of a dotcom run; start from other weights with weights=")
     config: dict[str, Any] = content["config"]
     return config

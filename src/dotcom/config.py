@@ -4,11 +4,12 @@ Nothing here imports torch: a typing mistake is answered in a fraction of a seco
 """
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from dotcom.checkpoint import read_config, read_plain
+from dotcom.checkpoint import config_of, read_plain
 from dotcom.errors import UsageError, did_you_mean
 from dotcom.hardware import cores, found, gpus
 from dotcom.layout import class_folders
@@ -17,20 +18,25 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "block": ("basic", "mv2", "qg", "qib"),
     "co_bias": (True, False, "first", "second"),
     "data.train_transform.auto_augment": ("rand", "trivial", None),
-    "precision": ("32-true", "bf16-mixed", "16-mixed", "bf16-true"),
+    "precision": ("32-true", "bf16-mixed", "16-mixed"),
 }
 MUST_MATCH = ("model.variant", "block", "co_bias", "data.num_classes", "ema")  # or the weights would not fit
-RANGES: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    **dict.fromkeys(
-        ("clip", "epochs", "accumulate", "data.batch_size", "data.repeats", "optimizer.lr"),
-        ("a number above 0", lambda value: value > 0),
-    ),
-    **dict.fromkeys(("seed", "data.num_workers"), ("0 or a whole number above", lambda value: value >= 0)),
-    **dict.fromkeys(
-        ("ema", "label_smoothing", "data.train_transform.random_erasing"),
-        ("a number from 0 to below 1", lambda value: 0 <= value < 1),
-    ),
+RANGES: dict[str, tuple[str, ...]] = {  # in words: the keys, dotted
+    "a number above 0": ("clip", "epochs", "accumulate", "data.batch_size", "data.repeats", "optimizer.lr"),
+    "a number from 0 on": ("seed", "data.num_workers", "data.mixup", "data.cutmix", "optimizer.weight_decay"),
+    "a number from 0 to below 1": ("label_smoothing", "data.train_transform.random_erasing", "scheduler.warmup"),
+    "a number above 0 and below 1": ("ema",),
+    "a number above 0, up to 1": ("data.train_transform.min_scale",),
 }
+INSIDE: dict[str, Callable[[float], bool]] = {
+    "a number above 0": lambda value: value > 0,
+    "a number from 0 on": lambda value: value >= 0,
+    "a number from 0 to below 1": lambda value: 0 <= value < 1,
+    "a number above 0 and below 1": lambda value: 0 < value < 1,
+    "a number above 0, up to 1": lambda value: 0 < value <= 1,
+}
+GROUPS = ("task", "data", "trainer", "callbacks", "logger")
+UNTYPED = ("hardware.devices", "trainer.devices")  # a number, a list of numbers, or auto
 
 
 def register_resolvers() -> None:
@@ -51,25 +57,36 @@ def checked(cfg: DictConfig, defaults: DictConfig) -> dict[str, Any]:
     Raises:
         UsageError: One line that names the key, what was expected and what to do.
     """
+    check_keys(cfg, defaults)
     check_types(cfg, defaults)
     config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True))
     for key, allowed in CHOICES.items():
         check_choice(key, OmegaConf.select(cfg, key), allowed)
-    for key, (expected, fine) in RANGES.items():
-        value = OmegaConf.select(cfg, key)
-        if value is not None and not (fits(value, 0.0) and fine(value)):
-            raise UsageError(f"{key}={spelled(value)}: expected {expected}")
+    for expected, keys in RANGES.items():
+        for key in keys:
+            value = OmegaConf.select(cfg, key)
+            if value is not None and not (fits(value, 0.0) and INSIDE[expected](value)):
+                raise UsageError(f"{key}={spelled(value)}: expected {expected}")
     if config["clip"] and config["precision"] == "16-mixed" and config["optimizer"].get("fused"):
         raise UsageError("clip with precision=16-mixed: a fused optimizer cannot clip; add optimizer.fused=false")
     check_files(config)
     return config
 
 
+def check_keys(cfg: DictConfig, defaults: DictConfig) -> None:
+    """Nothing that a run needs was removed, and nothing was added that nobody reads."""
+    for key in sorted(set(map(str, cfg)) - set(map(str, defaults))):
+        raise UsageError(f"{key}: no such setting{did_you_mean(key, map(str, defaults))}")
+    for group in GROUPS:
+        if not cfg.get(group):
+            raise UsageError(f"{group}: expected a choice, it cannot be left out; python train.py --help lists them")
+
+
 def check_types(cfg: DictConfig, defaults: DictConfig) -> None:
     """Compare every value that differs from its default with the default's type."""
     for key, value in leaves(cfg):
         default = OmegaConf.select(defaults, key, throw_on_resolution_failure=False)
-        if key in CHOICES or default is None or value == default:
+        if key in CHOICES or key in UNTYPED or default is None or value == default:
             continue
         expected = expected_type(default)
         if expected and not fits(value, default):
@@ -113,19 +130,24 @@ def check_files(config: dict[str, Any]) -> None:
     """Checkpoints named by the configuration exist, are checkpoints, and fit the network."""
     if not config["fit"] and not config["ckpt_path"]:
         raise UsageError("fit=false: expected ckpt_path=<file>, the checkpoint to evaluate")
-    if config["weights"]:
-        read_plain("weights", config["weights"])
-    if not config["ckpt_path"]:
-        return
-    saved = OmegaConf.create(read_config(config["ckpt_path"]))
-    differing = [key for key in MUST_MATCH if select(saved, key) != select(OmegaConf.create(config), key)]
-    if differing:
+    for setting, keys, advice in (
+        ("weights", ("model.variant", "block"), ""),
+        ("ckpt_path", MUST_MATCH, ", or use weights= to start another network from it"),
+    ):
+        if config[setting]:
+            config[setting] = path = str(Path(str(config[setting])).expanduser())
+            content = read_plain(setting, path)
+            if setting == "ckpt_path" or (isinstance(content, dict) and "config" in content):
+                saved = OmegaConf.create(config_of(setting, path, content))
+                check_match(f"{setting}={path}", saved, OmegaConf.create(config), keys, advice)
+
+
+def check_match(where: str, saved: DictConfig, asked: DictConfig, keys: tuple[str, ...], advice: str) -> None:
+    """Raise UsageError, naming all that differs and what to add, unless both settings agree in ``keys``."""
+    if differing := [key for key in keys if select(saved, key) != select(asked, key)]:
         holds = ", ".join(f"{key}={spelled(select(saved, key))}" for key in differing)
-        add = " ".join(override_for(key, saved) for key in differing)
-        raise UsageError(
-            f"ckpt_path={config['ckpt_path']}: it holds {holds}, unlike these settings; "
-            f"add {add}, or use weights= to start another network from it"
-        )
+        add = " ".join(override_for(key, saved, asked) for key in differing)
+        raise UsageError(f"{where}: it holds {holds}, unlike these settings; add {add}{advice}")
 
 
 def select(config: DictConfig, key: str) -> Any:
@@ -134,12 +156,14 @@ def select(config: DictConfig, key: str) -> Any:
     return value is not None if key == "ema" else value
 
 
-def override_for(key: str, saved: DictConfig) -> str:
+def override_for(key: str, saved: DictConfig, asked: DictConfig) -> str:
     """What to write on the command line to get a saved setting."""
     if key == "model.variant":
-        return f"model=dotcom_{saved.model.variant}"
+        return f"model=dotcom_{OmegaConf.select(saved, key)}"
     if key == "data.num_classes":
-        return f"data={saved.data.dataset._target_.rpartition('.')[2]}"
+        source, wanted = (str(OmegaConf.select(config, "data.dataset._target_")) for config in (saved, asked))
+        root = OmegaConf.select(saved, "data.root")
+        return f"data.root={root}" if source == wanted else f"data={source.rpartition('.')[2]}"
     return f"{key}={spelled(OmegaConf.select(saved, key))}"
 
 

@@ -47,11 +47,13 @@ def explain(error: BaseException) -> str | None:
     if resolving := re.match(r"UsageError raised while resolving interpolation: (.*)", str(error)):
         return resolving[1]
     if any(type(link).__name__ == "MisconfigurationException" for link in chain):  # Lightning
-        return f"{flat(str(chain[-1]))} This machine may lack what hardware= and precision= ask for; try hardware=auto"
+        return f"{flat(str(chain[-1]))} This machine may lack what hardware= and precision= ask for; try hardware=cpu"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return unknown_choice(error.missing_cfg_file, error.options or ())
     if isinstance(error, OverrideParseException):
-        return f"{error.override}: expected group=choice or key=value; python train.py --help lists all"
+        return f"{error.override}: expected key=value; quote special characters, as in 'key=\"value\"'"
+    if "Config group override must be" in str(error):
+        return "a group cannot be null: expected group=choice; python train.py --help lists the choices"
     if isinstance(error, ConfigCompositionException):
         return unknown_key(str(error))
     if isinstance(error, InstantiationException):
@@ -98,15 +100,16 @@ def unknown_key(message: str) -> str:
 
 
 def known_keys() -> list[str]:
-    """Every group, and every dotted key of the default configuration, the short ones first."""
+    """Every group, and every dotted key of the choices on the command line, the short ones first."""
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
     from omegaconf import OmegaConf
 
     GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = OmegaConf.to_container(compose("config"), resolve=False)
     groups = [folder.name for folder in CONF.iterdir() if folder.is_dir()]
+    chosen = [word for word in sys.argv[1:] if word.partition("=")[0] in groups and "," not in word]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = OmegaConf.to_container(compose("config", chosen), resolve=False)
     return sorted({*groups, *dotted(config)}, key=lambda key: (key.count("."), key))
 
 

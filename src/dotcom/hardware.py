@@ -1,7 +1,9 @@
 """What this machine offers, found out without torch."""
 
+import importlib.util
 import os
 import platform
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,22 @@ def cores() -> int:
 
 
 def gpus() -> int:
-    """NVIDIA GPUs of this machine, counted without torch; at least 1 where the system hides their number."""
+    """NVIDIA GPUs that the installed torch can use; at least 1 where the system hides their number (WSL, Windows)."""
+    if not torch_has_cuda():
+        return 0
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([number for number in visible.split(",") if number.strip() not in ("", "-1")])
     numbered = [path for path in Path("/dev").glob("nvidia*") if path.name.removeprefix("nvidia").isdigit()]
-    hidden = Path("/dev/dxg").exists() or (os.name == "nt" and shutil.which("nvidia-smi"))  # WSL, Windows
-    return 0 if os.environ.get("CUDA_VISIBLE_DEVICES") == "" else max(len(numbered), 1 if hidden else 0)
+    hidden = Path("/usr/lib/wsl/lib/libcuda.so.1").exists() or (os.name == "nt" and shutil.which("nvidia-smi"))
+    return max(len(numbered), 1 if hidden else 0)
+
+
+def torch_has_cuda() -> bool:
+    """Whether torch was built with CUDA, read from its version file: importing it would take seconds."""
+    spec = importlib.util.find_spec("torch")
+    version = Path(spec.origin).with_name("version.py") if spec and spec.origin else None
+    return bool(version and re.search(r"^cuda\b.*= *['\"]", version.read_text(), re.MULTILINE))
 
 
 def found(fact: str) -> Any:

@@ -17,10 +17,11 @@ def class_folders(root: str) -> list[str]:
         UsageError: If a folder is missing or empty, or train and val have other classes.
     """
     where = f"data.root={root}"
-    folder = Path(root)
+    folder = Path(str(root)).expanduser()
     if not folder.is_dir():
         raise UsageError(f"{where}: no such folder; {EXPECTED}; set it with data.root=PATH")
-    if all((folder / name).is_file() for name in ARCHIVES) and not (folder / "train").is_dir():
+    unpacked = (folder / "train").is_dir() and (folder / "val").is_dir()
+    if not unpacked and all((folder / name).is_file() for name in ARCHIVES):
         return [str(number) for number in range(1000)]
     classes = {split: _classes(folder / split, where) for split in ("train", "val")}
     for split, other in (("train", "val"), ("val", "train")):

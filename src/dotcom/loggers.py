@@ -9,6 +9,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import wandb
 from lightning.pytorch.loggers import WandbLogger
@@ -34,7 +35,9 @@ def _obstacle() -> str | None:
     host = server.hostname or ""
     if not (os.environ.get("WANDB_API_KEY") or _has_login(host)):
         return "no API key (WANDB_API_KEY or wandb login)"
-    return None if _reachable(host, server.port or 443) else f"{host} cannot be reached"
+    port = server.port or (80 if server.scheme == "http" else 443)
+    direct = server.scheme not in getproxies()  # a proxy is W&B's own business
+    return f"{host} cannot be reached" if direct and not _reachable(host, port) else None
 
 
 def _has_login(host: str) -> bool:

@@ -79,7 +79,7 @@ def report(
     for name, value in scores.items():
         network, _, metric = name.partition("/")
         rows.setdefault(network, {})[metric] = value
-    images = len(trainer.datamodule.datasets["val"])  # type: ignore[attr-defined]
+    images = trainer.datamodule.evaluated_images  # type: ignore[attr-defined]
     table = Table()
     for heading in ("network", *NAMES.values(), "images/s", "minutes"):
         table.add_column(heading, justify="right")

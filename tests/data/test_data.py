@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from torchvision import datasets
-from torchvision.io import write_jpeg, write_png
+from torchvision.io import write_jpeg
 
 from dotcom.data import (
     DataModule,
@@ -69,11 +69,12 @@ def test_folder__gives_classes_and_normalised_batches(photos):
     assert levels[labels == 1].tolist() == pytest.approx([(200 / 255 - 0.449) / 0.226] * 2, abs=0.05)
 
 
-def test_folder__turns_photos_upright_and_grey_ones_to_colour(photos):
-    write_png(torch.zeros(1, 40, 80, dtype=torch.uint8), str(photos / "val/dark/grey.png"))
-    dataset = image_folder("val", str(photos), lambda image: image)
-    grey = dataset.paths.index(photos / "val/dark/grey.png")
-    assert dataset[grey][0].shape == (3, 40, 80)
+def test_read_image__turns_photos_upright(tmp_path):
+    picture = Image.new("RGB", (40, 20))
+    orientation = picture.getexif()
+    orientation[0x0112] = 6  # the camera was turned: rotate by 90 degrees
+    picture.save(tmp_path / "turned.jpg", exif=orientation)
+    assert preflight.read_image(tmp_path / "turned.jpg").shape == (3, 40, 20)
 
 
 def test_imagenet__unpacks_the_published_archives(tmp_path, monkeypatch):
@@ -123,6 +124,15 @@ def test_skipped_files__are_counted_across_loader_processes(photos):
     assert data.datasets["train"].skipped == [photos / "train/dark/0.jpg"]
 
 
+def test_batches__without_a_readable_image_are_passed_over(photos):
+    for path in (photos / "val/dark/0.jpg", photos / "val/light/1.jpg"):
+        path.write_text("no image")
+    data = module(image_folder, root=str(photos), batch_size=1)
+    with pytest.warns(UserWarning, match="skipped"):
+        assert [labels.tolist() for _, labels in batches(data, "val")] == [[0], [1]]
+    assert data.evaluated_images == 2
+
+
 def test_check__names_every_broken_file_before_training(photos, tmp_path, monkeypatch):
     monkeypatch.setattr(preflight, "CACHE", tmp_path / "cache")
     broken = photos / "train/dark/0.jpg"
@@ -165,9 +175,12 @@ def test_check__remembers_what_passed_until_a_file_changes(photos, tmp_path, mon
         check_readable(paths)
 
 
-def test_train_order__depends_on_seed_and_epoch_alone(photos):
+@pytest.mark.parametrize("repeats", [1, 2])
+def test_train_order__depends_on_seed_and_epoch_alone(photos, repeats):
+    pytest.importorskip("timm")
+
     def order(seed: int, epoch: int) -> list[int]:
-        data = module(image_folder, root=str(photos), seed=seed)
+        data = module(image_folder, root=str(photos), seed=seed, repeats=repeats)
         data.setup("fit")
         torch.rand(5)
         sampler = data.train_dataloader().sampler

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
@@ -33,6 +34,33 @@ class Share(Sampler[int]):
         return iter(self.indices)
 
 
+class SeededOrder(Sampler[int]):
+    """An order that depends on (seed, epoch), from a sampler whose order depends on the epoch alone.
+
+    Seeds are spread out, because seed + epoch would give seed 1 the order that seed 0 has an epoch later.
+    """
+
+    def __init__(self, sampler: Any, seed: int) -> None:
+        self.sampler, self.seed = sampler, seed
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        self.sampler.set_epoch(self.seed * 1_000_003 + epoch)
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.sampler)
+
+
+class ReadableBatches(DataLoader[Any]):
+    """Passes over batches in which no image could be read."""
+
+    def __iter__(self) -> Any:
+        return (batch for batch in super().__iter__() if batch is not None)
+
+
 class DataModule(L.LightningDataModule):
     """Batches a data set and normalises each batch on the device that trains on it.
 
@@ -50,7 +78,8 @@ class DataModule(L.LightningDataModule):
         seed: Of the training order.
         mixup: Beta parameter of MixUp (arXiv:1710.09412); 0 leaves it out.
         cutmix: Beta parameter of CutMix (arXiv:1905.04899); 0 leaves it out. With both, each batch draws one.
-        repeats: Times each image stands in an epoch's batches, differently augmented (arXiv:1902.05509).
+        repeats: Show each image this many times per epoch, differently augmented (arXiv:1902.05509); an epoch keeps
+            its length, so that it draws one image in ``repeats``.
         check: Decode every file before training starts, and stop if one is unreadable.
         mean: Per channel, for images in [0, 1].
         std: Per channel, for images in [0, 1].
@@ -74,7 +103,7 @@ class DataModule(L.LightningDataModule):
         std: Sequence[float] = IMAGENET_STD,
     ) -> None:
         super().__init__()
-        self.make_dataset = dataset if root is None else partial(dataset, root=root)
+        self.make_dataset = dataset if root is None else partial(dataset, root=str(Path(root).expanduser()))
         self.transforms = {"train": train_transform, "val": val_transform}
         self.num_classes = num_classes
         self.batch_size = batch_size
@@ -84,7 +113,7 @@ class DataModule(L.LightningDataModule):
         self.check = check
         self.normalize = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(mean), list(std))])
         blends = {v2.MixUp: mixup, v2.CutMix: cutmix}
-        chosen = [blend(alpha=alpha, num_classes=num_classes) for blend, alpha in blends.items() if alpha]
+        chosen = [blend(alpha=float(alpha), num_classes=num_classes) for blend, alpha in blends.items() if alpha]
         self.blend = v2.RandomChoice(chosen) if chosen else None
         self.mean, self.std = tuple(mean), tuple(std)
         self.datasets: dict[str, Any] = {}
@@ -112,6 +141,12 @@ class DataModule(L.LightningDataModule):
                 rank_zero_warn(f"{len(skipped)} of {len(dataset)} {split} images were skipped as unreadable: {names}")
 
     @property
+    def evaluated_images(self) -> int:
+        """Validation images, less those that could not be read."""
+        dataset = self.datasets["val"]
+        return len(dataset) - len(getattr(dataset, "skipped", ()))
+
+    @property
     def classes(self) -> list[str]:
         """Class names, in the order of the labels."""
         return list(self.datasets["val"].classes)
@@ -136,20 +171,19 @@ class DataModule(L.LightningDataModule):
     def _rank_and_world(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
-    def _train_sampler(self, dataset: Any) -> Any:
+    def _train_sampler(self, dataset: Any) -> "SeededOrder":
         rank, world = self._rank_and_world()
         if self.repeats == 1:
-            # the sampler adds the epoch to its seed: spread seeds out, or seed 1 would repeat seed 0 an epoch later
-            return DistributedSampler(dataset, world, rank, shuffle=True, seed=self.seed * 1_000_003)
+            return SeededOrder(DistributedSampler(dataset, world, rank), self.seed)
         try:
             from timm.data.distributed_sampler import RepeatAugSampler
         except ImportError:
             raise ImportError("data.repeats needs timm: pip install 'dotcom[timm]'") from None
         make: Any = RepeatAugSampler
-        return make(dataset, world, rank, num_repeats=self.repeats, selected_round=0)
+        return SeededOrder(make(dataset, world, rank, num_repeats=self.repeats, selected_round=0), self.seed)
 
     def _loader(self, dataset: Any, sampler: Sampler[int], drop_last: bool) -> DataLoader[Any]:
-        return DataLoader(
+        return ReadableBatches(
             dataset,
             batch_size=self.batch_size,
             sampler=sampler,
@@ -163,8 +197,6 @@ class DataModule(L.LightningDataModule):
 
 
 def stack_readable(samples: Sequence[Any]) -> Any:
-    """Stack samples into a batch, leaving out those that could not be read (None)."""
+    """Stack samples into a batch, leaving out those that could not be read (None); None if none is left."""
     readable = [sample for sample in samples if sample is not None]
-    if not readable:
-        raise ValueError(f"none of the {len(samples)} images of a batch could be read; their names stand above")
-    return default_collate(readable)
+    return default_collate(readable) if readable else None
