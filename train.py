@@ -30,6 +30,8 @@ def main(cfg: DictConfig) -> float:
 
 def checked_run(cfg: DictConfig) -> float:
     """Refuse a bad configuration before anything heavy is imported, then run."""
+    if cfg.output_dir != HydraConfig.get().runtime.output_dir:
+        raise UsageError(f"output_dir={cfg.output_dir}: choose the folder of a run with hydra.run.dir={cfg.output_dir}")
     choices = HydraConfig.get().runtime.choices
     chosen = [override for override in HydraConfig.get().overrides.task if override.split("=")[0] in choices]
     return run(checked(cfg, hydra.compose("config", overrides=chosen)))
@@ -58,6 +60,7 @@ def run(config: dict[str, Any]) -> float:
         started = time.perf_counter()
         if config["fit"]:
             trainer.fit(task, data, ckpt_path=config["ckpt_path"])
+            trainer.logger = None  # the best epoch is logged already; another row would be a step that never was
         minutes = (time.perf_counter() - started) / 60
         speed = trainer.callback_metrics.get("images/s")
         weights = "best" if config["fit"] else config["ckpt_path"]

@@ -93,7 +93,7 @@ def test_experiment_imagenet__is_the_recipe_of_the_original(photos):
         ("data.mixup=-1", "data.mixup=-1: expected a number from 0 on"),
         ("data.train_transform.min_scale=2", "min_scale=2: expected a number above 0, up to 1"),
         ("scheduler.warmup=5", "scheduler.warmup=5: expected a number from 0 to below 1"),
-        ("seed=-1", "seed=-1: expected a number from 0 on"),
+        ("seed=-1", "seed=-1: expected a number from 0 to 4294967295"),
         ("clip=-1", "clip=-1: expected a number above 0"),
         ("co_bias=frist", r"co_bias=frist: expected true \| false \| first \| second; did you mean first\?"),
         ("block=resnet", r"block=resnet: expected basic \| mv2 \| qg \| qib"),

@@ -49,6 +49,18 @@ def watched(folder, *overrides: str) -> subprocess.CompletedProcess[str]:
         (["weights=base.ckpt"], "weights=base.ckpt: it holds model.variant=base, block=mv2, unlike these settings"),
         (["weights=5"], "weights=5: no such file"),
         (["fit=false"], "fit=false: expected ckpt_path="),
+        (["weights=a", "ckpt_path=b"], "weights and ckpt_path: expected one"),
+        (["ckpt_path=empty"], "ckpt_path=empty: a folder; expected a file, such as empty/last.ckpt"),
+        (["ckpt_path=done.ckpt"], "ckpt_path=done.ckpt: it has 8 epochs already; set epochs above 8, or fit=false"),
+        (
+            ["ckpt_path=done.ckpt", "epochs=9", "optimizer=sgd"],
+            "ckpt_path=done.ckpt: it was trained with torch.opt",
+        ),
+        (["image_size=100"], "image_size=100: expected a multiple of 32 above 0"),
+        (["monitor=val/acc"], "monitor=val/acc: expected val/top1 | val/top5 | val/loss"),
+        (["monitor=val_ema/top1"], "monitor=val_ema/top1: there is no moving average; add ema=0.999"),
+        (["output_dir=x"], "output_dir=x: choose the folder of a run with hydra.run.dir=x"),
+        (["model=dotcom"], "model.variant: no value; that choice is only a base for others"),
         (["+foo=1"], "foo: no such setting"),
         (["++lr=0.1"], "lr: no such setting"),
         (["~logger"], "logger: expected a choice"),
@@ -72,6 +84,9 @@ def test_mistake__is_one_line_without_torch(tmp_path, overrides, said):
     saved = {"model": {"variant": "base"}, "data": {"num_classes": 100, "dataset": dataset}, "ema": 0.5}
     saved |= {"block": "mv2", "co_bias": True}
     torch.save({"config": saved, "state_dict": {}}, tmp_path / "base.ckpt")
+    saved = {"model": {"variant": "tiny"}, "block": "qib", "co_bias": True, "ema": None, "data": {"num_classes": 10}}
+    saved |= {"optimizer": {"_target_": "torch.optim.AdamW"}}
+    torch.save({"config": saved, "state_dict": {}, "epoch": 7}, tmp_path / "done.ckpt")
     done = watched(tmp_path, *overrides)
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: {said}")

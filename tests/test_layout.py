@@ -12,6 +12,13 @@ def test_class_folders__are_the_sorted_names(photos):
     assert class_folders(str(photos)) == ["dark", "light"]
 
 
+def test_class_folders__want_two_classes_or_more(photos):
+    for split in ("train", "val"):
+        shutil.rmtree(photos / split / "dark")
+    with pytest.raises(UsageError, match="there is only the class light"):
+        class_folders(str(photos))
+
+
 def test_class_folders__accept_the_archives_of_imagenet(tmp_path):
     for name in ARCHIVES:
         (tmp_path / name).touch()

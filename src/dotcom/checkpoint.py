@@ -56,6 +56,8 @@ def read_plain(setting: str, path: str) -> Any:
         raise UsageError(
             f"{setting}={path}: no such file; a run leaves best.ckpt and last.ckpt in its folder"
         ) from None
+    except IsADirectoryError:
+        raise UsageError(f"{setting}={path}: a folder; expected a file, such as {path}/last.ckpt") from None
     except (zipfile.BadZipFile, StopIteration, pickle.UnpicklingError, EOFError, OSError):
         raise UsageError(f"{setting}={path}: no PyTorch checkpoint (1.6 or newer), or a damaged one") from None
 

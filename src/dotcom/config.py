@@ -3,6 +3,7 @@
 Nothing here imports torch: a typing mistake is answered in a fraction of a second.
 """
 
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, cast
@@ -18,15 +19,19 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "block": ("basic", "mv2", "qg", "qib"),
     "co_bias": (True, False, "first", "second"),
     "data.train_transform.auto_augment": ("rand", "trivial", None),
+    "monitor": tuple(f"{network}/{metric}" for network in ("val", "val_ema") for metric in ("top1", "top5", "loss")),
     "precision": ("32-true", "bf16-mixed", "16-mixed"),
 }
 MUST_MATCH = ("model.variant", "block", "co_bias", "data.num_classes", "ema")  # or the weights would not fit
 RANGES: dict[str, tuple[str, ...]] = {  # in words: the keys, dotted
     "a number above 0": ("clip", "epochs", "accumulate", "data.batch_size", "data.repeats", "optimizer.lr"),
-    "a number from 0 on": ("seed", "data.num_workers", "data.mixup", "data.cutmix", "optimizer.weight_decay"),
+    "a number from 0 on": ("data.num_workers", "data.mixup", "data.cutmix", "optimizer.weight_decay"),
     "a number from 0 to below 1": ("label_smoothing", "data.train_transform.random_erasing", "scheduler.warmup"),
     "a number above 0 and below 1": ("ema",),
     "a number above 0, up to 1": ("data.train_transform.min_scale",),
+    "a number from 0 to 1": ("scheduler.floor",),
+    "a number from 0 to 4294967295": ("seed",),
+    "a multiple of 32 above 0": ("image_size",),
 }
 INSIDE: dict[str, Callable[[float], bool]] = {
     "a number above 0": lambda value: value > 0,
@@ -34,16 +39,21 @@ INSIDE: dict[str, Callable[[float], bool]] = {
     "a number from 0 to below 1": lambda value: 0 <= value < 1,
     "a number above 0 and below 1": lambda value: 0 < value < 1,
     "a number above 0, up to 1": lambda value: 0 < value <= 1,
+    "a number from 0 to 1": lambda value: 0 <= value <= 1,
+    "a number from 0 to 4294967295": lambda value: 0 <= value < 2**32,
+    "a multiple of 32 above 0": lambda value: value > 0 and value % 32 == 0,
 }
 GROUPS = ("task", "data", "trainer", "callbacks", "logger")
 UNTYPED = ("hardware.devices", "trainer.devices")  # a number, a list of numbers, or auto
 
 
 def register_resolvers() -> None:
-    """Make ``${cores:}``, ``${cores_per_gpu:}``, ``${found:fact}`` and ``${class_folders:root}`` known."""
+    """Make ``${cores:}``, ``${cores_per_gpu:}``, ``${found:fact}``, ``${best:metric}`` and so on known."""
     OmegaConf.register_new_resolver("cores", lambda: min(16, cores()), replace=True)
     OmegaConf.register_new_resolver("cores_per_gpu", lambda: max(1, cores() // max(1, gpus())), replace=True)
     OmegaConf.register_new_resolver("found", found, replace=True)
+    OmegaConf.register_new_resolver("best", lambda metric: "min" if metric.endswith("loss") else "max", replace=True)
+    OmegaConf.register_new_resolver("scaled", lambda size, by: round(size * by), replace=True)
     OmegaConf.register_new_resolver("class_folders", lambda root: len(class_folders(root)), replace=True)
 
 
@@ -69,6 +79,8 @@ def checked(cfg: DictConfig, defaults: DictConfig) -> dict[str, Any]:
                 raise UsageError(f"{key}={spelled(value)}: expected {expected}")
     if config["clip"] and config["precision"] == "16-mixed" and config["optimizer"].get("fused"):
         raise UsageError("clip with precision=16-mixed: a fused optimizer cannot clip; add optimizer.fused=false")
+    if config["monitor"].startswith("val_ema") and not config["ema"]:
+        raise UsageError(f"monitor={config['monitor']}: there is no moving average; add ema=0.999")
     check_files(config)
     return config
 
@@ -130,6 +142,10 @@ def check_files(config: dict[str, Any]) -> None:
     """Checkpoints named by the configuration exist, are checkpoints, and fit the network."""
     if not config["fit"] and not config["ckpt_path"]:
         raise UsageError("fit=false: expected ckpt_path=<file>, the checkpoint to evaluate")
+    if config["weights"] and config["ckpt_path"]:
+        raise UsageError("weights and ckpt_path: expected one; weights= starts a run, ckpt_path= resumes one")
+    if (Path(config["output_dir"]) / "metrics.csv").exists() and "LOCAL_RANK" not in os.environ:
+        raise UsageError(f"hydra.run.dir={config['output_dir']}: it holds a run already; choose another folder")
     for setting, keys, advice in (
         ("weights", ("model.variant", "block"), ""),
         ("ckpt_path", MUST_MATCH, ", or use weights= to start another network from it"),
@@ -140,6 +156,19 @@ def check_files(config: dict[str, Any]) -> None:
             if setting == "ckpt_path" or (isinstance(content, dict) and "config" in content):
                 saved = OmegaConf.create(config_of(setting, path, content))
                 check_match(f"{setting}={path}", saved, OmegaConf.create(config), keys, advice)
+            if setting == "ckpt_path":
+                check_resumable(f"ckpt_path={path}", content, config)
+
+
+def check_resumable(where: str, content: dict[str, Any], config: dict[str, Any]) -> None:
+    """The checkpoint leaves epochs to train, and was trained with the same kind of optimizer."""
+    done = content.get("epoch", -1) + 1
+    if config["fit"] and config["epochs"] <= done:
+        raise UsageError(f"{where}: it has {done} epochs already; set epochs above {done}, or fit=false to evaluate it")
+    stored, asked = (c.get("optimizer", {}).get("_target_") for c in (content["config"], config))
+    if config["fit"] and stored and stored != asked:
+        choice = stored.rpartition(".")[2].lower()
+        raise UsageError(f"{where}: it was trained with {stored}, not {asked}; add optimizer={choice}")
 
 
 def check_match(where: str, saved: DictConfig, asked: DictConfig, keys: tuple[str, ...], advice: str) -> None:

@@ -60,8 +60,13 @@ def explain(error: BaseException) -> str | None:
         where = re.search(r"full_key: (\S+)", str(error))
         prefix = f"{where[1]}: " if where else ""
         return prefix + flat(next((str(link) for link in chain[1:] if str(link)), str(error)))
+    if str(error).startswith("Missing mandatory value"):
+        key = getattr(error, "full_key", None) or "a setting"
+        return f"{key}: no value; that choice is only a base for others, see python train.py --help"
     if isinstance(error, OmegaConfBaseException):
         return flat(str(error).split("object_type=")[0])
+    if isinstance(error, OSError) and error.filename and error.strerror:  # a file or folder that cannot be used
+        return f"{error.filename}: {error.strerror}"
     return flat(str(error)) if isinstance(error, (ValueError, OSError, ImportError)) and raised_here(error) else None
 
 

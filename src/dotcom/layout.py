@@ -16,7 +16,7 @@ def class_folders(root: str) -> list[str]:
     Raises:
         UsageError: If a folder is missing or empty, or train and val have other classes.
     """
-    where = f"data.root={root}"
+    where = f"data.root={'null' if root is None else root}"
     folder = Path(str(root)).expanduser()
     if not folder.is_dir():
         raise UsageError(f"{where}: no such folder; {EXPECTED}; set it with data.root=PATH")
@@ -28,6 +28,8 @@ def class_folders(root: str) -> list[str]:
         if only := sorted(set(classes[split]) - set(classes[other])):
             names = ", ".join(only[:5]) + (", ..." if len(only) > 5 else "")
             raise UsageError(f"{where}: {len(only)} classes are in {split} but not in {other}: {names}; {EXPECTED}")
+    if len(classes["train"]) < 2:
+        raise UsageError(f"{where}: there is only the class {classes['train'][0]}; expected two or more")
     return classes["train"]
 
 

@@ -9,6 +9,7 @@ import lightning as L
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
@@ -48,6 +49,7 @@ def draw_curves(folder: Path) -> Path | None:
         for name, points in sorted(curves.items()):
             axes.plot(*zip(*points, strict=True), label=name, marker="." if len(points) < 40 else "")
         axes.set_xlabel("training step")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_ylabel(label)
         axes.grid(alpha=0.3)
         axes.legend()

@@ -137,7 +137,7 @@ def test_check__names_every_broken_file_before_training(photos, tmp_path, monkey
     monkeypatch.setattr(preflight, "CACHE", tmp_path / "cache")
     broken = photos / "train/dark/0.jpg"
     broken.write_bytes(broken.read_bytes()[:200])
-    with pytest.raises(ValueError, match=r"data.check: 1 of 8 images cannot be read: .*train/dark/0\.jpg"):
+    with pytest.raises(ValueError, match=r"data.check: 1 of 12 images cannot be read: .*train/dark/0\.jpg"):
         module(image_folder, root=str(photos), check=True).prepare_data()
 
 

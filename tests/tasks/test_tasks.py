@@ -157,6 +157,28 @@ def test_resume__ends_where_the_uninterrupted_run_ends(config, tmp_path):
     assert all(torch.equal(value, rest.state_dict()[name]) for name, value in whole.state_dict().items())
 
 
+def test_resume__for_more_epochs_starts_on_the_longer_schedule(config, tmp_path):
+    from dotcom.models import DoTCoM
+
+    def fit(epochs: int, path=None) -> list[float]:
+        rates = []
+
+        class Watch(L.Callback):
+            def on_train_batch_start(self, trainer, *args):
+                rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+        cosine = partial(warmup_cosine, warmup=0.0)
+        learner = Classification(Classifier(DoTCoM(config), 3), ADAMW, cosine, num_classes=3)
+        run = trainer(tmp_path, max_epochs=epochs, callbacks=[Watch()])
+        run.fit(learner, loader(), ckpt_path=path)
+        run.save_checkpoint(tmp_path / "last.ckpt")
+        return rates
+
+    whole = fit(6)
+    fit(2)
+    assert fit(6, tmp_path / "last.ckpt") == pytest.approx(whole[2:])
+
+
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_clip__bounds_the_gradient_that_a_fused_optimiser_sees(classifier, tmp_path, precision):
     norms = []

@@ -124,13 +124,14 @@ class DataModule(L.LightningDataModule):
         fit = self.trainer is None or self.trainer.state.fn == "fit"
         self.setup("fit" if fit else "validate")
         if self.check:
-            for dataset in self.datasets.values():
-                check_readable(getattr(dataset, "paths", []))
+            check_readable([path for dataset in self.datasets.values() for path in getattr(dataset, "paths", [])])
 
     def setup(self, stage: str) -> None:
         for split in ("train", "val") if stage == "fit" else ("val",):
             if split not in self.datasets:
                 self.datasets[split] = self.make_dataset(split=split, transform=self.transforms[split])
+                if (found := len(self.datasets[split].classes)) != self.num_classes:
+                    raise ValueError(f"data.num_classes={self.num_classes}: the {split} data have {found} classes")
 
     def teardown(self, stage: str) -> None:
         for split, dataset in self.datasets.items():

@@ -49,8 +49,8 @@ def check_readable(paths: Sequence[Path]) -> None:
 
 
 def reason(error: Exception) -> str:
-    """Why an image could not be read, without the place in torchvision's sources that says so."""
-    return re.sub(r"^.*\.cpp:\d+, ", "", str(error).splitlines()[0])
+    """Why an image could not be read: the first sentence, without the place in torchvision's sources that says so."""
+    return re.sub(r"^.*\.cpp:\d+, ", "", str(error).splitlines()[0]).partition(". ")[0]
 
 
 def _unreadable(path: Path) -> str:

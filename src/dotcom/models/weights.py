@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -44,7 +45,10 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
     Raises:
         ValueError: If the file holds no weights, or less than 90 % of the backbone's parameters fit.
     """
-    theirs = names_of_ours(torch.load(path, map_location="cpu", weights_only=True))
+    try:
+        theirs = names_of_ours(torch.load(path, map_location="cpu", weights_only=True))
+    except UnpicklingError:
+        raise ValueError(f"weights={path}: it holds more than tensors and plain values, and could run code") from None
     ours = {name: tensor for name, tensor in network.state_dict().items() if "num_batches_tracked" not in name}
     fits = {name: tensor for name, tensor in theirs.items() if name in ours and tensor.shape == ours[name].shape}
     skipped = [name for name in theirs if name not in fits and "num_batches_tracked" not in name]
@@ -69,7 +73,7 @@ def names_of_ours(loaded: Any, ema: bool = True) -> dict[str, Tensor]:
         ema: Take the moving average where there is one.
     """
     if not isinstance(loaded, dict):
-        raise ValueError(f"expected a state dict or a checkpoint, got {type(loaded).__name__}")
+        raise ValueError(f"weights: expected a file with a state dict or a checkpoint, got a {type(loaded).__name__}")
     state = next((loaded[key] for key in ("state_dict", "model") if isinstance(loaded.get(key), dict)), loaded)
     tensors = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
     for prefix in ("ema.module.",) * ema + ("model.", "module."):  # of a Lightning task, of DataParallel

@@ -1,6 +1,7 @@
 """What the tasks share: a network, the way it is optimised, its moving average, and its checkpoint."""
 
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import lightning as L
@@ -8,7 +9,7 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
 
@@ -62,6 +63,11 @@ class Task(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"}}
 
     def on_train_start(self) -> None:
+        scheduler: Any = self.lr_schedulers()
+        if isinstance(scheduler, LambdaLR):  # a resumed, longer run is on another schedule than its checkpoint's rate
+            rates = zip(scheduler.optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
+            for group, base, factor in rates:
+                group["lr"] = base * factor(scheduler.last_epoch)
         trainer: Any = self.trainer
         steps = trainer.num_training_batches // trainer.accumulate_grad_batches
         trainer.log_every_n_steps = max(1, min(trainer.log_every_n_steps, steps))  # a short epoch is logged too
@@ -81,6 +87,19 @@ class Task(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["config"] = self.config
+        checkpoint["classes"] = self.classes
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        saved = checkpoint.get("classes") or self.classes
+        if saved != self.classes:
+            new, old = next((a, b) for a, b in zip_longest(self.classes, saved) if a != b)
+            raise ValueError(f"ckpt_path: it knows class {old!r} where these data have {new!r}; expected equal classes")
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes, from the data; empty without a data module."""
+        data: Any = getattr(self.trainer, "datamodule", None)
+        return data.classes if data else []
 
 
 class Average:
