@@ -4,7 +4,11 @@ import pickle
 import zipfile
 from typing import Any
 
-from dotcom.errors import UsageError
+from omegaconf import DictConfig, OmegaConf
+
+from dotcom.errors import UsageError, spelled
+
+MUST_MATCH = ("model.variant", "block", "co_bias", "data.num_classes", "ema")  # or the weights would not fit
 
 
 class _Blank:
@@ -72,3 +76,39 @@ def config_of(setting: str, path: str, content: Any) -> dict[str, Any]:
         raise UsageError(f"{setting}={path}: not a checkpoint of a dotcom run; start from other weights with weights=")
     config: dict[str, Any] = content["config"]
     return config
+
+
+def check_resumable(where: str, content: dict[str, Any], config: dict[str, Any]) -> None:
+    """The checkpoint leaves epochs to train, and was trained with the same kind of optimizer."""
+    done = content.get("epoch", -1) + 1
+    if config["fit"] and config["epochs"] <= done:
+        raise UsageError(f"{where}: it has {done} epochs already; set epochs above {done}, or fit=false to evaluate it")
+    stored, asked = (c.get("optimizer", {}).get("_target_") for c in (content["config"], config))
+    if config["fit"] and stored and stored != asked:
+        choice = stored.rpartition(".")[2].lower()
+        raise UsageError(f"{where}: it was trained with {stored}, not {asked}; add optimizer={choice}")
+
+
+def check_match(where: str, saved: DictConfig, asked: DictConfig, keys: tuple[str, ...], advice: str) -> None:
+    """Raise UsageError, naming all that differs and what to add, unless both settings agree in ``keys``."""
+    if differing := [key for key in keys if select(saved, key) != select(asked, key)]:
+        holds = ", ".join(f"{key}={spelled(select(saved, key))}" for key in differing)
+        add = " ".join(override_for(key, saved, asked) for key in differing)
+        raise UsageError(f"{where}: it holds {holds}, unlike these settings; add {add}{advice}")
+
+
+def select(config: DictConfig, key: str) -> Any:
+    """A value by its dotted key; of the moving average, whether there is one."""
+    value = OmegaConf.select(config, key)
+    return value is not None if key == "ema" else value
+
+
+def override_for(key: str, saved: DictConfig, asked: DictConfig) -> str:
+    """What to write on the command line to get a saved setting."""
+    if key == "model.variant":
+        return f"model=dotcom_{OmegaConf.select(saved, key)}"
+    if key == "data.num_classes":
+        source, wanted = (str(OmegaConf.select(config, "data.dataset._target_")) for config in (saved, asked))
+        root = OmegaConf.select(saved, "data.root")
+        return f"data.root={root}" if source == wanted else f"data={source.rpartition('.')[2]}"
+    return f"{key}={spelled(OmegaConf.select(saved, key))}"

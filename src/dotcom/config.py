@@ -10,8 +10,8 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from dotcom.checkpoint import config_of, read_plain
-from dotcom.errors import UsageError, did_you_mean
+from dotcom.checkpoint import MUST_MATCH, check_match, check_resumable, config_of, read_plain
+from dotcom.errors import UsageError, did_you_mean, spelled
 from dotcom.hardware import cores, found, gpus
 from dotcom.layout import class_folders
 
@@ -22,7 +22,6 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "monitor": tuple(f"{network}/{metric}" for network in ("val", "val_ema") for metric in ("top1", "top5", "loss")),
     "precision": ("32-true", "bf16-mixed", "16-mixed"),
 }
-MUST_MATCH = ("model.variant", "block", "co_bias", "data.num_classes", "ema")  # or the weights would not fit
 RANGES: dict[str, tuple[str, ...]] = {  # in words: the keys, dotted
     "a number above 0": ("clip", "epochs", "accumulate", "data.batch_size", "data.repeats", "optimizer.lr"),
     "a number from 0 on": ("data.num_workers", "data.mixup", "data.cutmix", "optimizer.weight_decay"),
@@ -158,46 +157,3 @@ def check_files(config: dict[str, Any]) -> None:
                 check_match(f"{setting}={path}", saved, OmegaConf.create(config), keys, advice)
             if setting == "ckpt_path":
                 check_resumable(f"ckpt_path={path}", content, config)
-
-
-def check_resumable(where: str, content: dict[str, Any], config: dict[str, Any]) -> None:
-    """The checkpoint leaves epochs to train, and was trained with the same kind of optimizer."""
-    done = content.get("epoch", -1) + 1
-    if config["fit"] and config["epochs"] <= done:
-        raise UsageError(f"{where}: it has {done} epochs already; set epochs above {done}, or fit=false to evaluate it")
-    stored, asked = (c.get("optimizer", {}).get("_target_") for c in (content["config"], config))
-    if config["fit"] and stored and stored != asked:
-        choice = stored.rpartition(".")[2].lower()
-        raise UsageError(f"{where}: it was trained with {stored}, not {asked}; add optimizer={choice}")
-
-
-def check_match(where: str, saved: DictConfig, asked: DictConfig, keys: tuple[str, ...], advice: str) -> None:
-    """Raise UsageError, naming all that differs and what to add, unless both settings agree in ``keys``."""
-    if differing := [key for key in keys if select(saved, key) != select(asked, key)]:
-        holds = ", ".join(f"{key}={spelled(select(saved, key))}" for key in differing)
-        add = " ".join(override_for(key, saved, asked) for key in differing)
-        raise UsageError(f"{where}: it holds {holds}, unlike these settings; add {add}{advice}")
-
-
-def select(config: DictConfig, key: str) -> Any:
-    """A value by its dotted key; of the moving average, whether there is one."""
-    value = OmegaConf.select(config, key)
-    return value is not None if key == "ema" else value
-
-
-def override_for(key: str, saved: DictConfig, asked: DictConfig) -> str:
-    """What to write on the command line to get a saved setting."""
-    if key == "model.variant":
-        return f"model=dotcom_{OmegaConf.select(saved, key)}"
-    if key == "data.num_classes":
-        source, wanted = (str(OmegaConf.select(config, "data.dataset._target_")) for config in (saved, asked))
-        root = OmegaConf.select(saved, "data.root")
-        return f"data.root={root}" if source == wanted else f"data={source.rpartition('.')[2]}"
-    return f"{key}={spelled(OmegaConf.select(saved, key))}"
-
-
-def spelled(value: Any) -> str:
-    """A value as one writes it on the command line."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return "null" if value is None else str(value)

@@ -135,3 +135,10 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 def flat(message: str) -> str:
     """A message on one line."""
     return " ".join(message.split())
+
+
+def spelled(value: Any) -> str:
+    """A value as one writes it on the command line."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "null" if value is None else str(value)

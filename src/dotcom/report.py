@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from dotcom.config import spelled
+from dotcom.errors import spelled
 
 NAMES = {"top1": "top-1", "top5": "top-5", "loss": "loss"}
 FILES = {

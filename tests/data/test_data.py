@@ -192,7 +192,7 @@ def test_train_order__depends_on_seed_and_epoch_alone(photos, repeats):
 
 
 def test_validation__meets_every_image_once_whatever_the_number_of_processes(photos):
-    from dotcom.data.module import Share
+    from dotcom.data.batches import Share
 
     assert sorted(index for rank in range(3) for index in Share(10, rank, 3)) == list(range(10))
 

@@ -1,6 +1,6 @@
 """The DataModule every data set shares."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -9,56 +9,17 @@ import lightning as L
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+from torch.utils.data import DataLoader, Dataset, Sampler
 from torch.utils.data.distributed import DistributedSampler
 from torchvision.transforms import v2
 
+from dotcom.data.batches import ReadableBatches, SeededOrder, Share, stack_readable
 from dotcom.data.preflight import check_readable
 
 Split = Literal["train", "val"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
-class Share(Sampler[int]):
-    """Every ``world``-th index from ``rank`` on: each sample once over all processes, none repeated."""
-
-    def __init__(self, size: int, rank: int, world: int) -> None:
-        self.indices = range(rank, size, world)
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.indices)
-
-
-class SeededOrder(Sampler[int]):
-    """An order that depends on (seed, epoch), from a sampler whose order depends on the epoch alone.
-
-    Seeds are spread out, because seed + epoch would give seed 1 the order that seed 0 has an epoch later.
-    """
-
-    def __init__(self, sampler: Any, seed: int) -> None:
-        self.sampler, self.seed = sampler, seed
-        self.set_epoch(0)
-
-    def set_epoch(self, epoch: int) -> None:
-        self.sampler.set_epoch(self.seed * 1_000_003 + epoch)
-
-    def __len__(self) -> int:
-        return len(self.sampler)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.sampler)
-
-
-class ReadableBatches(DataLoader[Any]):
-    """Passes over batches in which no image could be read."""
-
-    def __iter__(self) -> Any:
-        return (batch for batch in super().__iter__() if batch is not None)
 
 
 class DataModule(L.LightningDataModule):
@@ -195,9 +156,3 @@ class DataModule(L.LightningDataModule):
             collate_fn=stack_readable,
             generator=torch.Generator().manual_seed(self.seed),  # else each epoch would draw from the global one
         )
-
-
-def stack_readable(samples: Sequence[Any]) -> Any:
-    """Stack samples into a batch, leaving out those that could not be read (None); None if none is left."""
-    readable = [sample for sample in samples if sample is not None]
-    return default_collate(readable) if readable else None

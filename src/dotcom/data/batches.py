@@ -1,0 +1,52 @@
+"""Which samples a process sees, in which order, and batches without the unreadable ones."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from torch.utils.data import DataLoader, Sampler, default_collate
+
+
+class Share(Sampler[int]):
+    """Every ``world``-th index from ``rank`` on: each sample once over all processes, none repeated."""
+
+    def __init__(self, size: int, rank: int, world: int) -> None:
+        self.indices = range(rank, size, world)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.indices)
+
+
+class SeededOrder(Sampler[int]):
+    """An order that depends on (seed, epoch), from a sampler whose order depends on the epoch alone.
+
+    Seeds are spread out, because seed + epoch would give seed 1 the order that seed 0 has an epoch later.
+    """
+
+    def __init__(self, sampler: Any, seed: int) -> None:
+        self.sampler, self.seed = sampler, seed
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        self.sampler.set_epoch(self.seed * 1_000_003 + epoch)
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.sampler)
+
+
+class ReadableBatches(DataLoader[Any]):
+    """Passes over batches in which no image could be read."""
+
+    def __iter__(self) -> Any:
+        return (batch for batch in super().__iter__() if batch is not None)
+
+
+def stack_readable(samples: Sequence[Any]) -> Any:
+    """Stack samples into a batch, leaving out those that could not be read (None); None if none is left."""
+    readable = [sample for sample in samples if sample is not None]
+    return default_collate(readable) if readable else None
