@@ -24,7 +24,7 @@ def main(cfg: DictConfig) -> float:
         if "ddp" in str(cfg.hardware.strategy):  # its second process would start the whole sweep again
             raise UsageError("hardware=ddp: expected one device per job in a sweep; run its jobs one by one without -m")
         return checked_run(cfg)  # Hydra reports what failed, after all jobs have run
-    with one_line_errors():
+    with one_line_errors():  # here too, or Hydra would add a line of its own
         return checked_run(cfg)
 
 

@@ -28,6 +28,7 @@ def watched(folder, *overrides: str) -> subprocess.CompletedProcess[str]:
     ("overrides", "said"),
     [
         (["co_bais=true"], "co_bais: no such setting; did you mean co_bias?"),
+        (["qqqqqq=1"], "qqqqqq: no such setting; python train.py --help lists all"),
         (["modle=dotcom_base"], "modle: no such setting; did you mean model?"),
         (["lr=0.1"], "lr: no such setting; did you mean optimizer.lr?"),
         (["model=dotcom_bse"], "model=dotcom_bse: expected dotcom_base | dotcom_large | dotcom_small | dotcom_tiny"),

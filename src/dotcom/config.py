@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dotcom.checkpoint import MUST_MATCH, check_match, check_resumable, config_of, read_plain
 from dotcom.errors import UsageError, did_you_mean, spelled
-from dotcom.hardware import cores, found, gpus
+from dotcom.hardware import cores, found, gpus, loading_cores
 from dotcom.layout import class_folders
 
 CHOICES: dict[str, tuple[Any, ...]] = {
@@ -22,25 +22,24 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "monitor": tuple(f"{network}/{metric}" for network in ("val", "val_ema") for metric in ("top1", "top5", "loss")),
     "precision": ("32-true", "bf16-mixed", "16-mixed"),
 }
-RANGES: dict[str, tuple[str, ...]] = {  # in words: the keys, dotted
-    "a number above 0": ("clip", "epochs", "accumulate", "data.batch_size", "data.repeats", "optimizer.lr"),
-    "a number from 0 on": ("data.num_workers", "data.mixup", "data.cutmix", "optimizer.weight_decay"),
-    "a number from 0 to below 1": ("label_smoothing", "data.train_transform.random_erasing", "scheduler.warmup"),
-    "a number above 0 and below 1": ("ema",),
-    "a number above 0, up to 1": ("data.train_transform.min_scale",),
-    "a number from 0 to 1": ("scheduler.floor",),
-    "a number from 0 to 4294967295": ("seed",),
-    "a multiple of 32 above 0": ("image_size",),
-}
-INSIDE: dict[str, Callable[[float], bool]] = {
-    "a number above 0": lambda value: value > 0,
-    "a number from 0 on": lambda value: value >= 0,
-    "a number from 0 to below 1": lambda value: 0 <= value < 1,
-    "a number above 0 and below 1": lambda value: 0 < value < 1,
-    "a number above 0, up to 1": lambda value: 0 < value <= 1,
-    "a number from 0 to 1": lambda value: 0 <= value <= 1,
-    "a number from 0 to 4294967295": lambda value: 0 <= value < 2**32,
-    "a multiple of 32 above 0": lambda value: value > 0 and value % 32 == 0,
+RANGES: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {  # in words: the test, and the dotted keys
+    "a number above 0": (
+        lambda value: value > 0,
+        ("clip", "epochs", "accumulate", "data.batch_size", "data.repeats", "optimizer.lr"),
+    ),
+    "a number from 0 on": (
+        lambda value: value >= 0,
+        ("data.num_workers", "data.mixup", "data.cutmix", "optimizer.weight_decay"),
+    ),
+    "a number from 0 to below 1": (
+        lambda value: 0 <= value < 1,
+        ("label_smoothing", "data.train_transform.random_erasing", "scheduler.warmup"),
+    ),
+    "a number above 0 and below 1": (lambda value: 0 < value < 1, ("ema",)),
+    "a number above 0, up to 1": (lambda value: 0 < value <= 1, ("data.train_transform.min_scale",)),
+    "a number from 0 to 1": (lambda value: 0 <= value <= 1, ("scheduler.floor",)),
+    "a number from 0 to 4294967295": (lambda value: 0 <= value < 2**32, ("seed",)),
+    "a multiple of 32 above 0": (lambda value: value > 0 and value % 32 == 0, ("image_size",)),
 }
 GROUPS = ("task", "data", "trainer", "callbacks", "logger")
 UNTYPED = ("hardware.devices", "trainer.devices")  # a number, a list of numbers, or auto
@@ -48,7 +47,7 @@ UNTYPED = ("hardware.devices", "trainer.devices")  # a number, a list of numbers
 
 def register_resolvers() -> None:
     """Make ``${cores:}``, ``${cores_per_gpu:}``, ``${found:fact}``, ``${best:metric}`` and so on known."""
-    OmegaConf.register_new_resolver("cores", lambda: min(16, cores()), replace=True)
+    OmegaConf.register_new_resolver("cores", loading_cores, replace=True)
     OmegaConf.register_new_resolver("cores_per_gpu", lambda: max(1, cores() // max(1, gpus())), replace=True)
     OmegaConf.register_new_resolver("found", found, replace=True)
     OmegaConf.register_new_resolver("best", lambda metric: "min" if metric.endswith("loss") else "max", replace=True)
@@ -71,10 +70,10 @@ def checked(cfg: DictConfig, defaults: DictConfig) -> dict[str, Any]:
     config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True))
     for key, allowed in CHOICES.items():
         check_choice(key, OmegaConf.select(cfg, key), allowed)
-    for expected, keys in RANGES.items():
+    for expected, (inside, keys) in RANGES.items():
         for key in keys:
             value = OmegaConf.select(cfg, key)
-            if value is not None and not (fits(value, 0.0) and INSIDE[expected](value)):
+            if value is not None and not (fits(value, 0.0) and inside(value)):
                 raise UsageError(f"{key}={spelled(value)}: expected {expected}")
     if config["clip"] and config["precision"] == "16-mixed" and config["optimizer"].get("fused"):
         raise UsageError("clip with precision=16-mixed: a fused optimizer cannot clip; add optimizer.fused=false")

@@ -4,7 +4,7 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -100,7 +100,7 @@ def unknown_key(message: str) -> str:
     key = match[1]
     known = known_keys()
     same_end = [name for name in known if name.endswith(f".{key}")]
-    hint = f"; did you mean {same_end[0]}?" if same_end else did_you_mean(key, known)
+    hint = f"; did you mean {same_end[0]}?" if same_end else did_you_mean(key, known) or ";"
     return f"{key}: no such setting{hint} python train.py --help lists all"
 
 
@@ -130,6 +130,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """``; did you mean X?`` for the nearest known word, or nothing."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"; did you mean {close[0]}?" if close else ""
+
+
+def listed(names: Sequence[str], limit: int = 5, separator: str = ", ") -> str:
+    """The first names, and dots if there are more."""
+    return separator.join([*names[:limit], *(["..."] if len(names) > limit else [])])
 
 
 def flat(message: str) -> str:

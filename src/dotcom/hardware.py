@@ -14,6 +14,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def loading_cores() -> int:
+    """Loader processes for one GPU: every core, up to 16."""
+    return min(16, cores())
+
+
 def gpus() -> int:
     """NVIDIA GPUs that the installed torch can use; at least 1 where the system hides their number (WSL, Windows)."""
     if not torch_has_cuda():
@@ -40,7 +45,7 @@ def found(fact: str) -> Any:
             "accelerator": "gpu",
             "precision": "bf16-mixed",
             "channels_last": True,
-            "num_workers": min(16, cores()),
+            "num_workers": loading_cores(),
         }
     elif platform.system() == "Darwin" and platform.machine() == "arm64":
         facts = {"accelerator": "mps", "precision": "32-true", "channels_last": False, "num_workers": cores() // 2}

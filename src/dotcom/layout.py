@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from dotcom.errors import UsageError
+from dotcom.errors import UsageError, listed
 
 EXPECTED = "expected ROOT/train/<class>/<image> and ROOT/val/<class>/<image>"
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".gif")
@@ -26,8 +26,8 @@ def class_folders(root: str) -> list[str]:
     classes = {split: _classes(folder / split, where) for split in ("train", "val")}
     for split, other in (("train", "val"), ("val", "train")):
         if only := sorted(set(classes[split]) - set(classes[other])):
-            names = ", ".join(only[:5]) + (", ..." if len(only) > 5 else "")
-            raise UsageError(f"{where}: {len(only)} classes are in {split} but not in {other}: {names}; {EXPECTED}")
+            missing = f"{len(only)} classes are in {split} but not in {other}: {listed(only)}"
+            raise UsageError(f"{where}: {missing}; {EXPECTED}")
     if len(classes["train"]) < 2:
         raise UsageError(f"{where}: there is only the class {classes['train'][0]}; expected two or more")
     return classes["train"]

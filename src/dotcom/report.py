@@ -37,13 +37,13 @@ def read_metrics(path: Path) -> dict[str, list[tuple[float, float]]]:
     return series
 
 
-def draw_curves(folder: Path) -> Path | None:
+def draw_curves(folder: Path) -> None:
     """Draw ``curves.png`` from ``metrics.csv``: losses left, the other validation metrics right."""
     series = read_metrics(folder / "metrics.csv") if (folder / "metrics.csv").exists() else {}
     losses = {name: points for name, points in series.items() if name.endswith("/loss")}
     scores = {name: points for name, points in series.items() if name.startswith("val") and name not in losses}
     if not losses or not scores:
-        return None
+        return
     figure = Figure(figsize=(10, 4), layout="constrained")
     for axes, curves, label in zip(figure.subplots(1, 2), (losses, scores), ("loss", "score"), strict=True):
         for name, points in sorted(curves.items()):
@@ -53,9 +53,7 @@ def draw_curves(folder: Path) -> Path | None:
         axes.set_ylabel(label)
         axes.grid(alpha=0.3)
         axes.legend()
-    path = folder / "curves.png"
-    figure.savefig(path, dpi=100)
-    return path
+    figure.savefig(folder / "curves.png", dpi=100)
 
 
 @rank_zero_only

@@ -15,6 +15,7 @@ from torchvision.transforms import v2
 
 from dotcom.data.batches import ReadableBatches, SeededOrder, Share, stack_readable
 from dotcom.data.preflight import check_readable
+from dotcom.errors import listed
 
 Split = Literal["train", "val"]
 
@@ -99,8 +100,8 @@ class DataModule(L.LightningDataModule):
             skipped = [str(path) for path in getattr(dataset, "skipped", [])]
             if skipped and split not in self.reported:
                 self.reported.add(split)
-                names = ", ".join(skipped[:5]) + (", ..." if len(skipped) > 5 else "")
-                rank_zero_warn(f"{len(skipped)} of {len(dataset)} {split} images were skipped as unreadable: {names}")
+                counts = f"{len(skipped)} of {len(dataset)} {split} images"
+                rank_zero_warn(f"{counts} were skipped as unreadable: {listed(skipped)}")
 
     @property
     def evaluated_images(self) -> int:

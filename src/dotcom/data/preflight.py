@@ -14,6 +14,8 @@ from torch import Tensor
 from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms.v2.functional import to_dtype
 
+from dotcom.errors import listed
+
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dotcom"
 
 
@@ -41,7 +43,7 @@ def check_readable(paths: Sequence[Path]) -> None:
         answers = track(pool.map(_unreadable, paths), f"checking {len(paths):,} images", total=len(paths))
         broken = [f"{path} ({answer})" for path, answer in zip(paths, answers, strict=True) if answer]
     if broken:
-        names = "; ".join(broken[:10]) + ("; ..." if len(broken) > 10 else "")
+        names = listed(broken, limit=10, separator="; ")
         raise ValueError(f"data.check: {len(broken)} of {len(paths)} images cannot be read: {names}")
     CACHE.mkdir(parents=True, exist_ok=True)
     passed.with_suffix(".tmp").write_text(json.dumps({"files": len(paths), "folder": str(paths[0].parent.parent)}))

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dotcom.errors import listed
+
 # Left: names in github.com/EmPasLab/DoTCoM. ``conv.N`` numbers convolution, norm and activation in one row.
 ORIGINAL_NAMES: list[tuple[str, str]] = [
     (r"^base\.", "backbone.stem.0."),
@@ -56,8 +58,8 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
     backbone = {name: tensor.numel() for name, tensor in ours.items() if "backbone." in name}
     share = sum(size for name, size in backbone.items() if name in fits) / max(1, sum(backbone.values()))
     report = (
-        f"weights={path}: {len(fits)} tensors loaded, {_listed('skipped', skipped)}, "
-        f"{_listed('missing', missing)}; {share:.1%} of the backbone"
+        f"weights={path}: {len(fits)} tensors loaded, {_counted('skipped', skipped)}, "
+        f"{_counted('missing', missing)}; {share:.1%} of the backbone"
     )
     if share < 0.9:
         raise ValueError(f"{report}; at least 90 % expected. Is it of another size or block kind?")
@@ -102,5 +104,5 @@ def _from_original(name: str) -> str:
     return re.sub(r"\.(conv_block|conv)\.(\d+)\.", block, name).replace(".downsample.", ".skip.")
 
 
-def _listed(what: str, names: list[str]) -> str:
-    return f"{len(names)} {what}" + (f" ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})" if names else "")
+def _counted(what: str, names: list[str]) -> str:
+    return f"{len(names)} {what}" + (f" ({listed(names, limit=3)})" if names else "")
