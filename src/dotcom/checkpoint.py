@@ -8,7 +8,17 @@ from omegaconf import DictConfig, OmegaConf
 
 from dotcom.errors import UsageError, spelled
 
-MUST_MATCH = ("model.variant", "block", "co_bias", "data.num_classes", "ema")  # or the weights would not fit
+SAME_BACKBONE = ("model._target_", "model.variant", "model.name", "block")  # or its weights would not fit
+MUST_MATCH = (
+    "task._target_",
+    *SAME_BACKBONE,
+    "co_bias",
+    "head",
+    "separable",
+    "auxiliary",
+    "data.num_classes",
+    "ema",
+)
 
 
 class _Blank:
@@ -93,7 +103,7 @@ def check_match(where: str, saved: DictConfig, asked: DictConfig, keys: tuple[st
     """Raise UsageError, naming all that differs and what to add, unless both settings agree in ``keys``."""
     if differing := [key for key in keys if select(saved, key) != select(asked, key)]:
         holds = ", ".join(f"{key}={spelled(select(saved, key))}" for key in differing)
-        add = " ".join(override_for(key, saved, asked) for key in differing)
+        add = " ".join(dict.fromkeys(override_for(key, saved, asked) for key in differing))
         raise UsageError(f"{where}: it holds {holds}, unlike these settings; add {add}{advice}")
 
 
@@ -105,9 +115,10 @@ def select(config: DictConfig, key: str) -> Any:
 
 def override_for(key: str, saved: DictConfig, asked: DictConfig) -> str:
     """What to write on the command line to get a saved setting."""
-    if key == "model.variant":
-        return f"model=dotcom_{OmegaConf.select(saved, key)}"
-    if key == "data.num_classes":
+    if key.startswith("model."):
+        variant = OmegaConf.select(saved, "model.variant")
+        return f"model=dotcom_{variant}" if variant else f"model=timm name={OmegaConf.select(saved, 'model.name')}"
+    if key in ("task._target_", "data.num_classes"):
         source, wanted = (str(OmegaConf.select(config, "data.dataset._target_")) for config in (saved, asked))
         root = OmegaConf.select(saved, "data.root")
         return f"data.root={root}" if source == wanted else f"data={source.rpartition('.')[2]}"

@@ -10,7 +10,11 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from dotcom.checkpoint import MUST_MATCH, check_match, check_resumable, config_of, read_plain
+from dotcom.annotations.coco import coco_classes
+from dotcom.annotations.masks import mask_classes
+from dotcom.annotations.voc import voc_detection_classes
+from dotcom.annotations.voc_masks import voc_classes
+from dotcom.checkpoint import MUST_MATCH, SAME_BACKBONE, check_match, check_resumable, config_of, read_plain
 from dotcom.errors import UsageError, did_you_mean, spelled
 from dotcom.hardware import cores, found, gpus, loading_cores
 from dotcom.layout import class_folders
@@ -19,40 +23,58 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "block": ("basic", "mv2", "qg", "qib"),
     "co_bias": (True, False, "first", "second"),
     "data.train_transform.auto_augment": ("rand", "trivial", None),
-    "monitor": tuple(f"{network}/{metric}" for network in ("val", "val_ema") for metric in ("top1", "top5", "loss")),
+    "head": ("deeplabv3", "mobilevit"),
+    "loss": ("hard_negative", "focal"),
     "precision": ("32-true", "bf16-mixed", "16-mixed"),
+}
+METRICS = {  # what each task measures, by the name of its class
+    "Classification": ("top1", "top5", "loss"),
+    "Detection": ("map", "map_50", "map_75", "map_small", "map_medium", "map_large", "loss"),
+    "Segmentation": ("miou", "pixel_accuracy", "loss"),
 }
 RANGES: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {  # in words: the test, and the dotted keys
     "a number above 0": (
         lambda value: value > 0,
-        ("clip", "epochs", "accumulate", "data.batch_size", "data.repeats", "optimizer.lr"),
+        ("clip", "epochs", "accumulate", "data.batch_size", "data.val_batch_size", "data.repeats", "optimizer.lr"),
     ),
     "a number from 0 on": (
         lambda value: value >= 0,
-        ("data.num_workers", "data.mixup", "data.cutmix", "optimizer.weight_decay"),
+        ("data.num_workers", "data.mixup", "data.cutmix", "optimizer.weight_decay", "freeze"),
     ),
     "a number from 0 to below 1": (
         lambda value: 0 <= value < 1,
         ("label_smoothing", "data.train_transform.random_erasing", "scheduler.warmup"),
     ),
     "a number above 0 and below 1": (lambda value: 0 < value < 1, ("ema",)),
-    "a number above 0, up to 1": (lambda value: 0 < value <= 1, ("data.train_transform.min_scale",)),
+    "a number above 0, up to 1": (lambda value: 0 < value <= 1, ("data.train_transform.min_scale", "backbone_lr")),
+    "a number from 1 on": (lambda value: value >= 1, ("data.train_transform.zoom_out",)),
     "a number from 0 to 1": (lambda value: 0 <= value <= 1, ("scheduler.floor",)),
     "a number from 0 to 4294967295": (lambda value: 0 <= value < 2**32, ("seed",)),
     "a multiple of 32 above 0": (lambda value: value > 0 and value % 32 == 0, ("image_size",)),
 }
 GROUPS = ("task", "data", "trainer", "callbacks", "logger")
+MISSING = object()
 UNTYPED = ("hardware.devices", "trainer.devices")  # a number, a list of numbers, or auto
 
 
 def register_resolvers() -> None:
-    """Make ``${cores:}``, ``${cores_per_gpu:}``, ``${found:fact}``, ``${best:metric}`` and so on known."""
-    OmegaConf.register_new_resolver("cores", loading_cores, replace=True)
-    OmegaConf.register_new_resolver("cores_per_gpu", lambda: max(1, cores() // max(1, gpus())), replace=True)
-    OmegaConf.register_new_resolver("found", found, replace=True)
-    OmegaConf.register_new_resolver("best", lambda metric: "min" if metric.endswith("loss") else "max", replace=True)
-    OmegaConf.register_new_resolver("scaled", lambda size, by: round(size * by), replace=True)
-    OmegaConf.register_new_resolver("class_folders", lambda root: len(class_folders(root)), replace=True)
+    """Make ``${cores:}``, ``${found:fact}``, ``${best:metric}``, ``${coco_classes:...}`` and so on known."""
+    resolvers: dict[str, Callable[..., Any]] = {
+        "cores": loading_cores,
+        "cores_per_gpu": lambda: max(1, cores() // max(1, gpus())),
+        "found": found,
+        "best": lambda metric: "min" if metric.endswith("loss") else "max",
+        "scaled": lambda size, by: round(size * by),
+        "class_folders": lambda root: len(class_folders(root)),
+        "coco_classes": coco_classes,
+        "mask_classes": mask_classes,
+        "voc_classes": voc_classes,
+        "voc_detection_classes": voc_detection_classes,
+        "own_weights": lambda weights: None if weights == "timm" else weights,
+        "timm_weights": lambda weights: weights == "timm",
+    }
+    for name, function in resolvers.items():
+        OmegaConf.register_new_resolver(name, function, replace=True)
 
 
 def checked(cfg: DictConfig, defaults: DictConfig) -> dict[str, Any]:
@@ -68,8 +90,11 @@ def checked(cfg: DictConfig, defaults: DictConfig) -> dict[str, Any]:
     check_keys(cfg, defaults)
     check_types(cfg, defaults)
     config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True))
-    for key, allowed in CHOICES.items():
-        check_choice(key, OmegaConf.select(cfg, key), allowed)
+    metrics = METRICS[config["task"]["_target_"].rpartition(".")[2]]
+    monitors = tuple(f"{network}/{metric}" for network in ("val", "val_ema") for metric in metrics)
+    for key, allowed in (CHOICES | {"monitor": monitors}).items():
+        if (value := OmegaConf.select(cfg, key, default=MISSING)) is not MISSING:  # some are of one task only
+            check_choice(key, value, allowed)
     for expected, (inside, keys) in RANGES.items():
         for key in keys:
             value = OmegaConf.select(cfg, key)
@@ -79,8 +104,24 @@ def checked(cfg: DictConfig, defaults: DictConfig) -> dict[str, Any]:
         raise UsageError("clip with precision=16-mixed: a fused optimizer cannot clip; add optimizer.fused=false")
     if config["monitor"].startswith("val_ema") and not config["ema"]:
         raise UsageError(f"monitor={config['monitor']}: there is no moving average; add ema=0.999")
+    check_model(config)
     check_files(config)
     return config
+
+
+def check_model(config: dict[str, Any]) -> None:
+    """No setting of another kind of network was given, and what the network needs was."""
+    peer = "name" in config["model"]
+    if peer and not config["model"]["name"]:
+        raise UsageError("name: no value; expected a network of timm, such as model=timm name=repvit_m1_0")
+    if config["name"] and config["model"].get("name") != config["name"]:
+        raise UsageError(f"name={config['name']}: expected model=timm with it")
+    if peer and (config["co_bias"] is not True or config["block"] != "qib"):
+        raise UsageError("co_bias and block: expected a model of DoTCoM with them; networks of timm have neither")
+    if config["weights"] == "timm" and not peer:
+        raise UsageError("weights=timm: expected model=timm with it, or weights=<file>")
+    if config["pyramid"] and config["data"]["batch_size"] < 2:
+        raise UsageError("data.batch_size=1: expected 2 or more, to normalise maps of one pixel over a batch")
 
 
 def check_keys(cfg: DictConfig, defaults: DictConfig) -> None:
@@ -96,7 +137,7 @@ def check_types(cfg: DictConfig, defaults: DictConfig) -> None:
     """Compare every value that differs from its default with the default's type."""
     for key, value in leaves(cfg):
         default = OmegaConf.select(defaults, key, throw_on_resolution_failure=False)
-        if key in CHOICES or key in UNTYPED or default is None or value == default:
+        if key in CHOICES or key == "monitor" or key in UNTYPED or default is None or value == default:
             continue
         expected = expected_type(default)
         if expected and not fits(value, default):
@@ -145,10 +186,10 @@ def check_files(config: dict[str, Any]) -> None:
     if (Path(config["output_dir"]) / "metrics.csv").exists() and "LOCAL_RANK" not in os.environ:
         raise UsageError(f"hydra.run.dir={config['output_dir']}: it holds a run already; choose another folder")
     for setting, keys, advice in (
-        ("weights", ("model.variant", "block"), ""),
+        ("weights", SAME_BACKBONE, ""),
         ("ckpt_path", MUST_MATCH, ", or use weights= to start another network from it"),
     ):
-        if config[setting]:
+        if config[setting] and config[setting] != "timm":
             config[setting] = path = str(Path(str(config[setting])).expanduser())
             content = read_plain(setting, path)
             if setting == "ckpt_path" or (isinstance(content, dict) and "config" in content):

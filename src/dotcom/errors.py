@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Any
 
 CONF = Path(__file__).parents[2] / "conf"
-SHARED = {"model": ("dotcom",), "data": ("images",)}  # files that others build on; no choices by themselves
+SHARED = {
+    "model": ("dotcom",),
+    "data": ("images", "boxes", "masks"),
+}  # files that others build on; no choices by themselves
 
 
 class UsageError(ValueError):

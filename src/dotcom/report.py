@@ -16,7 +16,19 @@ from torch import Tensor, nn
 
 from dotcom.errors import spelled
 
-NAMES = {"top1": "top-1", "top5": "top-5", "loss": "loss"}
+NAMES = {  # of the metrics, in the order of the closing table
+    "top1": "top-1",
+    "top5": "top-5",
+    "map": "mAP",
+    "map_50": "mAP50",
+    "map_75": "mAP75",
+    "map_small": "small",
+    "map_medium": "medium",
+    "map_large": "large",
+    "miou": "mIoU",
+    "pixel_accuracy": "pixel acc.",
+    "loss": "loss",
+}
 FILES = {
     "curves.png": "curves",
     "predictions.png": "predictions",
@@ -63,9 +75,9 @@ def describe(config: dict[str, Any], network: nn.Module, trainer: L.Trainer) -> 
     device = trainer.strategy.root_device
     units = f"{torch.get_num_threads()} threads" if device.type == "cpu" else f"{trainer.world_size} device(s)"
     layout = ", channels_last" if config["channels_last"] else ""
-    print(
-        f"{config['name']}: {millions:.2f} M parameters, block={config['block']}, co_bias={spelled(config['co_bias'])}"
-    )
+    peer = config["model"].get("name")
+    switches = f"timm's {peer}" if peer else f"block={config['block']}, co_bias={spelled(config['co_bias'])}"
+    print(f"{config['run_name']}: {millions:.2f} M parameters, {switches}")
     print(f"on {device.type}, {units}, {config['precision']}{layout}, seed {config['seed']}")
     print(f"writing to {config['output_dir']}", flush=True)
 
@@ -88,7 +100,7 @@ def report(
         cells = [f"{row[metric]:.3f}" if metric == "loss" else f"{row[metric]:.1%}" for metric in NAMES]
         table.add_row(network, *cells, *pace)
     console = Console()
-    console.print(f"{config['name']}, {images:,} validation images", soft_wrap=True, highlight=False)
+    console.print(f"{config['run_name']}, {images:,} validation images", soft_wrap=True, highlight=False)
     console.print(table)
     folder = Path(config["output_dir"])
     draw_curves(folder)

@@ -13,6 +13,7 @@ from PIL import Image
 from torchvision import datasets
 from torchvision.io import write_jpeg
 
+from dotcom.annotations import folders
 from dotcom.data import (
     DataModule,
     cifar10,
@@ -134,7 +135,7 @@ def test_batches__without_a_readable_image_are_passed_over(photos):
 
 
 def test_check__names_every_broken_file_before_training(photos, tmp_path, monkeypatch):
-    monkeypatch.setattr(preflight, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(folders, "CACHE", tmp_path / "cache")
     broken = photos / "train/dark/0.jpg"
     broken.write_bytes(broken.read_bytes()[:200])
     with pytest.raises(ValueError, match=r"data.check: 1 of 12 images cannot be read: .*train/dark/0\.jpg"):
@@ -165,7 +166,7 @@ def test_read_image__gives_rgb_bytes_whatever_the_file(tmp_path, mode, name, col
 
 
 def test_check__remembers_what_passed_until_a_file_changes(photos, tmp_path, monkeypatch):
-    monkeypatch.setattr(preflight, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(folders, "CACHE", tmp_path / "cache")
     paths = sorted(photos.glob("train/*/*.jpg"))
     check_readable(paths)
     monkeypatch.setattr(preflight, "read_image", None)  # would fail if it were asked again

@@ -1,8 +1,20 @@
-"""What happens around the training steps: files written whole, progress, speed, pictures."""
+"""What happens around the training steps: files written whole, progress, speed, pictures, a frozen backbone."""
 
 from dotcom.callbacks.checkpoint import WholeFiles
+from dotcom.callbacks.freeze import FrozenBackbone
+from dotcom.callbacks.overlays import BoxGrid, MaskGrid
 from dotcom.callbacks.pictures import PredictionGrid
 from dotcom.callbacks.progress import Progress
+from dotcom.callbacks.results import CocoResults
 from dotcom.callbacks.throughput import Throughput
 
-__all__ = ["PredictionGrid", "Progress", "Throughput", "WholeFiles"]
+__all__ = [
+    "BoxGrid",
+    "CocoResults",
+    "FrozenBackbone",
+    "MaskGrid",
+    "PredictionGrid",
+    "Progress",
+    "Throughput",
+    "WholeFiles",
+]

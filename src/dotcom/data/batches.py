@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import torch
 from torch.utils.data import DataLoader, Sampler, default_collate
 
 
@@ -47,6 +48,14 @@ class ReadableBatches(DataLoader[Any]):
 
 
 def stack_readable(samples: Sequence[Any]) -> Any:
-    """Stack samples into a batch, leaving out those that could not be read (None); None if none is left."""
+    """Stack samples into a batch, leaving out those that could not be read (None); None if none is left.
+
+    Images, labels and masks are stacked; targets that are dicts (boxes) stay a list.
+    """
     readable = [sample for sample in samples if sample is not None]
-    return default_collate(readable) if readable else None
+    if not readable:
+        return None
+    if len(sizes := {tuple(image.shape[-2:]) for image, _ in readable}) > 1:
+        raise ValueError(f"images of {len(sizes)} sizes cannot stand in one batch; set data.val_batch_size=1")
+    images, targets = zip(*readable, strict=True)
+    return torch.stack(images), list(targets) if isinstance(targets[0], dict) else default_collate(list(targets))

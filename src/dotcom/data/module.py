@@ -26,16 +26,18 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 class DataModule(L.LightningDataModule):
     """Batches a data set and normalises each batch on the device that trains on it.
 
-    A batch is (images, labels): float32 (B, 3, H, W), normalised, and int64 (B,), or float32 (B, num_classes)
-    when MixUp or CutMix blend them. The order of the training samples depends on ``seed`` and epoch alone.
+    A batch is (images, targets). Images are float32 (B, 3, H, W), normalised; targets are what the data set gives:
+    labels, int64 (B,), or float32 (B, num_classes) when MixUp or CutMix blend them; class masks, uint8 (B, H, W); or
+    a list of B dicts with boxes. The order of the training samples depends on ``seed`` and epoch alone.
 
     Args:
         dataset: Called with ``split=`` and ``transform=``, and ``root=`` if there is one, once per split.
-        train_transform: From a uint8 image (3, H, W) to another.
+        train_transform: From a uint8 image (3, H, W) to another; of boxes or masks, from a pair to another.
         val_transform: Likewise, for validation.
         num_classes: Read by the network's configuration.
         batch_size: Samples per device and step.
         num_workers: Loader processes per device.
+        val_batch_size: Of validation, if it is another; 1 where images keep their own sizes.
         root: Folder of the data, for sets that need one.
         seed: Of the training order.
         mixup: Beta parameter of MixUp (arXiv:1710.09412); 0 leaves it out.
@@ -50,11 +52,12 @@ class DataModule(L.LightningDataModule):
     def __init__(
         self,
         dataset: Callable[..., Dataset[Any]],
-        train_transform: Callable[[Tensor], Tensor],
-        val_transform: Callable[[Tensor], Tensor],
+        train_transform: Callable[..., Any],
+        val_transform: Callable[..., Any],
         num_classes: int,
         batch_size: int,
         num_workers: int,
+        val_batch_size: int | None = None,
         root: str | None = None,
         seed: int = 0,
         mixup: float = 0.0,
@@ -69,6 +72,7 @@ class DataModule(L.LightningDataModule):
         self.transforms = {"train": train_transform, "val": val_transform}
         self.num_classes = num_classes
         self.batch_size = batch_size
+        self.val_batch_size = val_batch_size or batch_size
         self.num_workers = num_workers
         self.seed = seed
         self.repeats = repeats
@@ -87,6 +91,9 @@ class DataModule(L.LightningDataModule):
         self.setup("fit" if fit else "validate")
         if self.check:
             check_readable([path for dataset in self.datasets.values() for path in getattr(dataset, "paths", [])])
+            for dataset in self.datasets.values():
+                if hasattr(dataset, "check"):
+                    dataset.check()
 
     def setup(self, stage: str) -> None:
         for split in ("train", "val") if stage == "fit" else ("val",):
@@ -118,18 +125,19 @@ class DataModule(L.LightningDataModule):
         dataset = self.datasets["train"]
         sampler = self._train_sampler(dataset)
         # a smaller last batch would be a noisier step; a set smaller than one batch still has to train
-        return self._loader(dataset, sampler, drop_last=len(sampler) >= self.batch_size)
+        return self._loader(dataset, sampler, self.batch_size, drop_last=len(sampler) >= self.batch_size)
 
     def val_dataloader(self) -> DataLoader[Any]:
         dataset = self.datasets["val"]
-        return self._loader(dataset, Share(len(dataset), *self._rank_and_world()), drop_last=False)
+        share = Share(len(dataset), *self._rank_and_world())
+        return self._loader(dataset, share, self.val_batch_size, drop_last=False)
 
-    def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
-        images, labels = batch
+    def on_after_batch_transfer(self, batch: tuple[Tensor, Any], dataloader_idx: int) -> tuple[Tensor, Any]:
+        images, targets = batch
         images = self.normalize(images)
         if self.blend is not None and self.trainer is not None and self.trainer.training:
-            return self.blend(images, labels)
-        return images, labels
+            return self.blend(images, targets)
+        return images, targets
 
     def _rank_and_world(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
@@ -145,10 +153,10 @@ class DataModule(L.LightningDataModule):
         make: Any = RepeatAugSampler
         return SeededOrder(make(dataset, world, rank, num_repeats=self.repeats, selected_round=0), self.seed)
 
-    def _loader(self, dataset: Any, sampler: Sampler[int], drop_last: bool) -> DataLoader[Any]:
+    def _loader(self, dataset: Any, sampler: Sampler[int], batch_size: int, drop_last: bool) -> DataLoader[Any]:
         return ReadableBatches(
             dataset,
-            batch_size=self.batch_size,
+            batch_size=batch_size,
             sampler=sampler,
             drop_last=drop_last,
             num_workers=self.num_workers,

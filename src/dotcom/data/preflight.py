@@ -1,11 +1,9 @@
 """Reading image files, and making sure before a long run that all of them can be read."""
 
-import hashlib
-import json
-import os
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,9 +12,9 @@ from torch import Tensor
 from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms.v2.functional import to_dtype
 
+from dotcom.annotations.folders import remembered
 from dotcom.errors import listed
-
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dotcom"
+from dotcom.hardware import cores
 
 
 def read_image(path: Path) -> Tensor:
@@ -36,23 +34,23 @@ def check_readable(paths: Sequence[Path]) -> None:
     Raises:
         ValueError: Naming the first ten files that cannot be decoded.
     """
-    passed = CACHE / f"readable-{_fingerprint(paths)}.json"
-    if not paths or passed.exists():
-        return
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding leaves Python's lock, so threads run side by side
-        answers = track(pool.map(_unreadable, paths), f"checking {len(paths):,} images", total=len(paths))
-        broken = [f"{path} ({answer})" for path, answer in zip(paths, answers, strict=True) if answer]
-    if broken:
-        names = listed(broken, limit=10, separator="; ")
-        raise ValueError(f"data.check: {len(broken)} of {len(paths)} images cannot be read: {names}")
-    CACHE.mkdir(parents=True, exist_ok=True)
-    passed.with_suffix(".tmp").write_text(json.dumps({"files": len(paths), "folder": str(paths[0].parent.parent)}))
-    passed.with_suffix(".tmp").replace(passed)
+    if paths:
+        remembered("readable", paths, partial(_decode_all, paths))
 
 
 def reason(error: Exception) -> str:
     """Why an image could not be read: the first sentence, without the place in torchvision's sources that says so."""
     return re.sub(r"^.*\.cpp:\d+, ", "", str(error).splitlines()[0]).partition(". ")[0]
+
+
+def _decode_all(paths: Sequence[Path]) -> int:
+    with ThreadPoolExecutor(cores()) as pool:  # decoding leaves Python's lock, so threads run side by side
+        answers = track(pool.map(_unreadable, paths), f"checking {len(paths):,} images", total=len(paths))
+        broken = [f"{path} ({answer})" for path, answer in zip(paths, answers, strict=True) if answer]
+    if broken:
+        names = listed(broken, limit=10, separator="; ")
+        raise ValueError(f"data.check: {len(broken)} of {len(paths)} images cannot be read: {names}")
+    return len(paths)
 
 
 def _unreadable(path: Path) -> str:
@@ -61,11 +59,3 @@ def _unreadable(path: Path) -> str:
     except (RuntimeError, OSError) as error:
         return reason(error)
     return ""
-
-
-def _fingerprint(paths: Sequence[Path]) -> str:
-    digest = hashlib.sha256()
-    for path in paths:
-        status = path.stat()
-        digest.update(f"{path}|{status.st_size}|{status.st_mtime_ns}\n".encode())
-    return digest.hexdigest()[:16]

@@ -2,7 +2,19 @@
 
 from dotcom.models.checkpoint import from_checkpoint
 from dotcom.models.classifier import Classifier
+from dotcom.models.detector import Detector
 from dotcom.models.dotcom import DoTCoM, DoTCoMConfig
+from dotcom.models.segmenter import Segmenter
+from dotcom.models.timm import TimmBackbone
 from dotcom.models.weights import load_weights
 
-__all__ = ["Classifier", "DoTCoM", "DoTCoMConfig", "from_checkpoint", "load_weights"]
+__all__ = [
+    "Classifier",
+    "Detector",
+    "DoTCoM",
+    "DoTCoMConfig",
+    "Segmenter",
+    "TimmBackbone",
+    "from_checkpoint",
+    "load_weights",
+]

@@ -1,15 +1,27 @@
 """A trained network from its checkpoint alone."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from dotcom.models.classifier import Classifier
+from dotcom.models.detector import Detector
 from dotcom.models.dotcom import DoTCoM
+from dotcom.models.segmenter import Segmenter
+from dotcom.models.timm import TimmBackbone
 from dotcom.models.weights import names_of_ours
 
-NETWORKS = {"dotcom.models.Classifier": Classifier}  # a checkpoint may name these, and nothing else to be called
+NETWORKS: dict[str, Callable[..., nn.Module]] = {  # a checkpoint may name these, and nothing else to be called
+    f"dotcom.models.{network.__name__}": network for network in (Classifier, Detector, Segmenter)
+}
+
+BACKBONES: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
+    "dotcom.models.DoTCoM.from_variant": (DoTCoM.from_variant, ("variant", "block", "co_bias")),
+    "dotcom.models.TimmBackbone": (TimmBackbone, ("name", "pyramid", "image_size")),
+}
 
 
 def from_checkpoint(path: str | Path, ema: bool = True) -> nn.Module:
@@ -28,7 +40,9 @@ def from_checkpoint(path: str | Path, ema: bool = True) -> nn.Module:
     model = saved["config"]["task"]["model"]
     if model["_target_"] not in NETWORKS:
         raise ValueError(f"{path} names the network {model['_target_']!r}, expected one of {tuple(NETWORKS)}")
-    backbone = {key: model["backbone"][key] for key in ("variant", "block", "co_bias")}
-    network = NETWORKS[model["_target_"]](DoTCoM.from_variant(**backbone), model["num_classes"])
+    make, keys = BACKBONES[model["backbone"]["_target_"]]
+    backbone = make(**{key: model["backbone"][key] for key in keys})
+    options = {key: value for key, value in model.items() if key not in ("_target_", "backbone", "weights")}
+    network = NETWORKS[model["_target_"]](backbone, **options)
     network.load_state_dict(names_of_ours(saved, ema))
     return network.eval()

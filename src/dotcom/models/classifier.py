@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from dotcom.models.dotcom import DoTCoM
+from dotcom.models.dotcom import Backbone
 from dotcom.models.init import init_weights
 from dotcom.models.weights import load_weights
 
@@ -16,7 +16,7 @@ class Classifier(nn.Module):
         weights: A checkpoint of ours or of the original repository to start from; see ``load_weights``.
     """
 
-    def __init__(self, backbone: DoTCoM, num_classes: int, weights: str | None = None) -> None:
+    def __init__(self, backbone: Backbone, num_classes: int, weights: str | None = None) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = nn.Linear(backbone.channels[-1], num_classes)

@@ -1,7 +1,7 @@
 """The DoTCoM backbone and its four published sizes."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Protocol, Self, get_args
 
 from torch import Tensor, nn
 
@@ -43,6 +43,26 @@ VARIANTS: dict[Variant, DoTCoMConfig] = {
     "base": DoTCoMConfig(stem=16, early=(32, 48), inner=(64, 96, 160), outer=(80, 128, 192), last=768),
     "large": DoTCoMConfig(stem=16, early=(32, 64), inner=(96, 160, 224), outer=(128, 192, 256), last=1024),
 }
+
+
+class Backbone(Protocol):
+    """What classifier, detector and segmenter ask of a network.
+
+    Attributes:
+        channels: Width of each returned map.
+        strides: Input pixels per cell of each returned map, rising.
+    """
+
+    channels: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    def __call__(self, images: Tensor) -> tuple[Tensor, ...]: ...
+
+    def keep(self, num_stages: int) -> Self:
+        """Drop what only the maps after the first ``num_stages`` need."""
+
+    def dilate(self) -> Self:
+        """Give the last map the stride of the one before it, if the network can."""
 
 
 class DoTCoM(nn.Module):
@@ -100,6 +120,19 @@ class DoTCoM(nn.Module):
             raise ValueError(f"num_stages must be 1 to {len(self.stages)}, got {num_stages}")
         self.stages = self.stages[:num_stages]
         self.channels, self.strides = self.channels[:num_stages], self.strides[:num_stages]
+        return self
+
+    def dilate(self) -> Self:
+        """Let the last stage stride by 1 and dilate instead: output stride 16, with the same parameters.
+
+        Source: DeepLabV3 (arXiv:1706.05587), Section 3.1: what followed a removed stride of 2 gets dilation 2.
+        """
+        if len(self.stages) < 4:
+            raise ValueError(f"only the fourth stage can be dilated, {len(self.stages)} are left")
+        last: Any = self.stages[3]
+        last.conv1[0].stride = last.skip[0].stride = (1, 1)
+        last.conv2[0].dilation = last.conv2[0].padding = (2, 2)
+        self.strides = (*self.strides[:3], 16)
         return self
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:

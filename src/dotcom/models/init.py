@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 
-def init_weights(module: nn.Module, name: str) -> None:
+def init_weights(module: nn.Module, name: str, std: float | None = None) -> None:
     """Draw every parameter of ``module`` from the seed given to ``torch.manual_seed`` and its name.
 
     Convolutions: Kaiming normal, fan out, gain of ReLU. Linear layers: PyTorch's default, uniform within
@@ -23,11 +23,12 @@ def init_weights(module: nn.Module, name: str) -> None:
     Args:
         module: Changed in place. Nothing is drawn for the meta device.
         name: Where ``module`` will stand, for example ``"backbone"``; part of every parameter's name.
+        std: Of the convolutions, instead of Kaiming's.
     """
     for path, layer in module.named_modules(prefix=name):
         if isinstance(layer, nn.Conv2d):
             fan_out = layer.weight.shape[0] * math.prod(layer.kernel_size)
-            _draw(layer.weight, f"{path}.weight", std=math.sqrt(2 / fan_out))
+            _draw(layer.weight, f"{path}.weight", std=std or math.sqrt(2 / fan_out))
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
         elif isinstance(layer, nn.Linear):

@@ -24,9 +24,11 @@ class Task(L.LightningModule):
             measured beside the network itself, as ``val_ema/*``.
         channels_last: Lay the weights out as (N, H, W, C), the fast order for convolutions.
         compile: Compile the network with ``torch.compile``.
+        backbone_lr: Learning rate of ``model.backbone`` as a fraction of that of everything else.
 
     Attributes:
         config: Plain values from which the run was made; saved in every checkpoint under ``config``.
+        per_class: Scores of each class by name, after a validation of a task that has them.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class Task(L.LightningModule):
         ema: float | None = None,
         channels_last: bool = False,
         compile: bool = False,
+        backbone_lr: float = 1.0,
     ) -> None:
         super().__init__()
         if channels_last:
@@ -49,18 +52,30 @@ class Task(L.LightningModule):
             model.compile()  # in place, so the names of the weights stay
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
+        self.backbone_lr = backbone_lr
         self.config: dict[str, Any] = {}
+        self.per_class: dict[str, dict[str, float]] = {}
 
     @property
     def evaluated(self) -> dict[str, nn.Module]:
         """The networks that validation measures, by the prefix of their log names."""
-        return {"val": self.model} if self.ema is None else {"val": self.model, "val_ema": self.ema}
+        return {"val": self.model} if self.ema is None else {"val": self.model, "val_ema": self.ema.module}
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizer = self.make_optimizer(self.model.parameters())
+        optimizer = self._optimizer()
         steps = int(self.trainer.estimated_stepping_batches)
         scheduler = self.make_scheduler(optimizer, total_steps=steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"}}
+
+    def _optimizer(self) -> Optimizer:
+        if self.backbone_lr == 1.0:
+            return self.make_optimizer(self.model.parameters())
+        backbone = list(self.model.backbone.parameters())  # type: ignore[union-attr]
+        own = set(backbone)
+        rest = [parameter for parameter in self.model.parameters() if parameter not in own]
+        optimizer = self.make_optimizer([{"params": rest}, {"params": backbone}])
+        optimizer.param_groups[1]["lr"] *= self.backbone_lr
+        return optimizer
 
     def on_train_start(self) -> None:
         scheduler: Any = self.lr_schedulers()

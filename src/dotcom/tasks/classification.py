@@ -26,6 +26,7 @@ class Classification(Task):
         ema: As in ``Task``.
         channels_last: As in ``Task``.
         compile: As in ``Task``.
+        backbone_lr: As in ``Task``.
     """
 
     def __init__(
@@ -38,8 +39,9 @@ class Classification(Task):
         ema: float | None = None,
         channels_last: bool = False,
         compile: bool = False,
+        backbone_lr: float = 1.0,
     ) -> None:
-        super().__init__(model, optimizer, scheduler, ema, channels_last, compile)
+        super().__init__(model, optimizer, scheduler, ema, channels_last, compile, backbone_lr)
         self.loss = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
         self.val_loss = nn.CrossEntropyLoss(reduction="none")
         accuracy = {

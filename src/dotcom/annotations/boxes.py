@@ -1,0 +1,76 @@
+"""Photos and the boxes in them, the same from every file format."""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+from dotcom.annotations.folders import first_three
+
+Corners = tuple[float, float, float, float]  # x1 y1 x2 y2 in pixels, x2 and y2 exclusive
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """One object.
+
+    Attributes:
+        corners: x1 y1 x2 y2 in pixels, inside the image, with an area above 0.
+        label: Class index from 0 on.
+        crowd: A group (COCO), or difficult (VOC): neither trained on nor counted in the evaluation.
+        area: px^2 of the object, which the evaluation sorts by size; COCO's is that of its outline.
+    """
+
+    corners: Corners
+    label: int
+    crowd: bool
+    area: float
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """One image file: its number in the evaluation, its size (H, W) in pixels, its boxes."""
+
+    path: Path
+    number: int
+    size: tuple[int, int]
+    boxes: list[Box]
+
+
+@dataclass(frozen=True, slots=True)
+class Photos:
+    """One split: photos, class names by label, and the id that the file gives to each class."""
+
+    photos: list[Photo]
+    classes: list[str]
+    category_ids: list[int]
+
+
+class Fitting:
+    """Fits boxes into their images, and names those that did not fit in one warning."""
+
+    def __init__(self) -> None:
+        self.clipped: list[object] = []
+        self.dropped: list[object] = []
+
+    def fit(self, corners: Corners, size: tuple[int, int], name: object) -> Corners | None:
+        """``corners`` inside an image of ``size`` (H, W), or None if no area is left; ``name`` is for the warning."""
+        left, top, right, bottom = corners
+        height, width = size
+        if 0 <= left < right <= width and 0 <= top < bottom <= height:  # nearly always; COCO has 860,000 boxes
+            return corners
+        inside = max(left, 0.0), max(top, 0.0), min(right, float(width)), min(bottom, float(height))
+        if not (inside[2] > inside[0] and inside[3] > inside[1]):
+            self.dropped.append(name)
+            return None
+        if max(abs(a - b) for a, b in zip(corners, inside, strict=True)) > 1:  # up to a pixel is a matter of rounding
+            self.clipped.append(name)
+        return inside
+
+    def warn(self, where: str) -> None:
+        """Say what happened to how many boxes of the file ``where``, if anything did."""
+        for names, what in (
+            (self.clipped, "reach beyond their image and were clipped to it"),
+            (self.dropped, "have no area inside their image and were dropped"),
+        ):
+            if names:
+                warnings.warn(f"{where}: {len(names)} boxes {what}: {first_three(names)}", stacklevel=2)
