@@ -12,8 +12,14 @@ install: .venv/installed
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
+TASK ?= classification
+SET = $(or $(DEMO_$(TASK)),$(error TASK=$(TASK): expected classification, detection or segmentation))
+DEMO_classification := fashion
+DEMO_detection := fashion_boxes
+DEMO_segmentation := fashion_masks
+
 demo: install
-	$(BIN)/python train.py
+	$(BIN)/python train.py data=$(SET)
 
 test: install
 	$(BIN)/python -m pytest

@@ -65,7 +65,7 @@ def run(config: dict[str, Any]) -> float:
         speed = trainer.callback_metrics.get("images/s")
         weights = "best" if config["fit"] else config["ckpt_path"]
         (scores,) = trainer.validate(task, data, ckpt_path=weights, verbose=False)
-        report(config, scores, trainer, speed, minutes)
+        report(config, scores, trainer, task.per_class, speed, minutes)
         exit_code = 0
     except SystemExit as stop:  # Lightning's answer to Ctrl-C and SIGTERM
         exit_code = stopped(config["output_dir"], stop)

@@ -63,9 +63,8 @@ def explain(error: BaseException) -> str | None:
         where = re.search(r"full_key: (\S+)", str(error))
         prefix = f"{where[1]}: " if where else ""
         return prefix + flat(next((str(link) for link in chain[1:] if str(link)), str(error)))
-    if str(error).startswith("Missing mandatory value"):
-        key = getattr(error, "full_key", None) or "a setting"
-        return f"{key}: no value; that choice is only a base for others, see python train.py --help"
+    if missing := re.search(r"Missing mandatory value: (\S+)", str(error)):
+        return f"{missing[1]}: no value; that choice is only a base for others, see python train.py --help"
     if isinstance(error, OmegaConfBaseException):
         return flat(str(error).split("object_type=")[0])
     if isinstance(error, OSError) and error.filename and error.strerror:  # a file or folder that cannot be used

@@ -32,6 +32,8 @@ NAMES = {  # of the metrics, in the order of the closing table
 FILES = {
     "curves.png": "curves",
     "predictions.png": "predictions",
+    "predictions.json": "detections",
+    "per_class.csv": "per class",
     "metrics.csv": "metrics",
     "best.ckpt": "best",
     "last.ckpt": "last",
@@ -84,26 +86,58 @@ def describe(config: dict[str, Any], network: nn.Module, trainer: L.Trainer) -> 
 
 @rank_zero_only
 def report(
-    config: dict[str, Any], scores: Mapping[str, float], trainer: L.Trainer, speed: Tensor | None, minutes: float
+    config: dict[str, Any],
+    scores: Mapping[str, float],
+    trainer: L.Trainer,
+    per_class: Mapping[str, Mapping[str, float]],
+    speed: Tensor | None,
+    minutes: float,
 ) -> None:
-    """Print one row per network measured (``val``, ``val_ema``), then where to look."""
-    rows: dict[str, dict[str, float]] = {}
-    for name, value in scores.items():
-        network, _, metric = name.partition("/")
-        rows.setdefault(network, {})[metric] = value
+    """Print one row per class, if the task has any, one per network (``val``, ``val_ema``), then where to look."""
+    console, folder = Console(), Path(config["output_dir"])
     images = trainer.datamodule.evaluated_images  # type: ignore[attr-defined]
-    table = Table()
-    for heading in ("network", *NAMES.values(), "images/s", "minutes"):
-        table.add_column(heading, justify="right")
-    pace = ("-", "-") if speed is None else (f"{float(speed):.0f}", f"{minutes:.1f}")
-    for network, row in rows.items():
-        cells = [f"{row[metric]:.3f}" if metric == "loss" else f"{row[metric]:.1%}" for metric in NAMES]
-        table.add_row(network, *cells, *pace)
-    console = Console()
     console.print(f"{config['run_name']}, {images:,} validation images", soft_wrap=True, highlight=False)
-    console.print(table)
-    folder = Path(config["output_dir"])
+    if per_class:
+        console.print(class_table(per_class))
+        write_classes(folder / "per_class.csv", per_class)
+    pace = ("-", "-") if speed is None else (f"{float(speed):.0f}", f"{minutes:.1f}")
+    console.print(score_table(scores, pace))
     draw_curves(folder)
     for name, what in FILES.items():
         if (folder / name).exists():
             console.print(f"{what:<12}{folder / name}", soft_wrap=True, highlight=False)
+
+
+def score_table(scores: Mapping[str, float], pace: tuple[str, str]) -> Table:
+    """One row per network: losses as they are, all else in percent; then images/s and minutes."""
+    rows: dict[str, dict[str, float]] = {}
+    for name, value in scores.items():
+        network, _, metric = name.partition("/")
+        rows.setdefault(network, {})[metric] = value
+    shown = {metric: title for metric, title in NAMES.items() if any(metric in row for row in rows.values())}
+    table = Table()
+    for heading in ("network", *shown.values(), "images/s", "minutes"):
+        table.add_column(heading, justify="right")
+    for network, row in rows.items():
+        cells = [f"{row[metric]:.3f}" if metric == "loss" else f"{row[metric]:.1%}" for metric in shown]
+        table.add_row(network, *cells, *pace)
+    return table
+
+
+def class_table(per_class: Mapping[str, Mapping[str, float]]) -> Table:
+    """One row per class, in percent."""
+    table = Table()
+    table.add_column("class")
+    for heading in next(iter(per_class.values())):
+        table.add_column(heading, justify="right")
+    for name, row in per_class.items():
+        table.add_row(name, *(f"{value:.1%}" for value in row.values()))
+    return table
+
+
+def write_classes(path: Path, per_class: Mapping[str, Mapping[str, float]]) -> None:
+    """The same as a file, with all digits."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["class", *next(iter(per_class.values()))])
+        writer.writerows([name, *row.values()] for name, row in per_class.items())

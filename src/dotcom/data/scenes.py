@@ -11,10 +11,9 @@ from scipy import fft, ndimage
 Array = np.ndarray[Any, np.dtype[Any]]
 
 OBJECTS = (1, 5)  # per scene
-DISTRACTORS = (0, 6)
-SIDE = (24, 64)  # of an object before it is turned, in pixels of a 128-pixel scene
+DISTRACTORS = (0, 4)
+SIDE = (40, 88)  # of an object before it is turned, in pixels of a 128-pixel scene
 TURN = 25  # degrees, either way
-INVERTED = 0.3  # share of objects with light and dark exchanged
 VISIBLE = 0.4  # an object that would leave less than this of itself or of another to be seen is not placed
 TRIES = 8  # places looked at for each object
 
@@ -77,13 +76,13 @@ class SceneGenerator:
         return Scene(image.round().astype(np.uint8), instances, np.array(labels), np.array(boxes, np.float32))
 
     def _ground(self, rng: np.random.Generator) -> Array:
-        """1/f noise, smoother or rougher, between two colours: float (H, W, 3) in [0, 255]."""
-        amplitude = np.exp(np.float32(-rng.uniform(0.8, 2.0)) * self.log_frequency)
+        """1/f noise, smoother or rougher, between two colours not far apart: float (H, W, 3) in [0, 255]."""
+        amplitude = np.exp(np.float32(-rng.uniform(1.2, 2.2)) * self.log_frequency)
         phase = np.float32(2 * np.pi) * rng.random(amplitude.shape, dtype=np.float32)
         noise: Array = fft.irfft2(amplitude * np.exp(1j * phase), s=(self.size, self.size))
         noise = (noise - noise.min()) / (noise.max() - noise.min())
-        one, other = rng.uniform(0, 255, (2, 3)).astype(np.float32)
-        return one + noise[..., None] * (other - one)
+        middle, reach = (rng.uniform(low, high, 3).astype(np.float32) for low, high in ((60, 195), (-60, 60)))
+        return middle + (2 * noise[..., None] - 1) * reach
 
     def _scatter(self, image: Array, rng: np.random.Generator) -> None:
         """Paste a square fragment of some photo, so that edges and fabric alone do not make an object."""
@@ -139,7 +138,5 @@ def cut_out(photo: Array) -> Image.Image:
 
 def tinted(grey: Array, rng: np.random.Generator) -> Array:
     """Grey in [0, 1], (H, W), between a dark and a light colour: (H, W, 3) in [0, 255]."""
-    dark, light = (rng.uniform(low, high, 3).astype(np.float32) for low, high in ((0, 100), (140, 255)))
-    if rng.random() < INVERTED:
-        dark, light = light, dark
+    dark, light = (rng.uniform(low, high, 3).astype(np.float32) for low, high in ((0, 80), (160, 255)))
     return dark + grey[..., None] * (light - dark)

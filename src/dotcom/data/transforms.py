@@ -79,6 +79,7 @@ def augment_boxes(
     steps += [
         v2.RandomHorizontalFlip(),
         v2.Resize((image_size, image_size), antialias=True),
+        v2.ClampBoundingBoxes(),  # rounding puts boxes 1e-5 pixels beyond the edge, where the next step drops them
         v2.SanitizeBoundingBoxes(),
         v2.ToPureTensor(),
     ]

@@ -36,6 +36,9 @@ class Segmenter(nn.Module):
             fewer than 1024 channels.
         auxiliary: Add a head on the map before the last, for a second loss (arXiv:1612.01105, Section 3.3).
         weights: A checkpoint to start from, also of a classifier; see ``load_weights``.
+
+    Raises:
+        ValueError: If the backbone has no map at stride 16, or none that ``auxiliary`` could read.
     """
 
     def __init__(
@@ -55,6 +58,9 @@ class Segmenter(nn.Module):
         stride_16 = backbone.strides.index(16)
         self.backbone = backbone.dilate() if head == "deeplabv3" else backbone.keep(stride_16 + 1)
         channels = self.backbone.channels
+        if auxiliary and len(channels) < 2:
+            strides = self.backbone.strides
+            raise ValueError(f"auxiliary reads the map before the last, {head} has only {strides}; use head=deeplabv3")
         light = head == "deeplabv3" and channels[-1] < DENSE_FROM
         self.aspp = aspp(channels[-1], light if separable is None else separable)
         self.classifier = nn.Conv2d(WIDTH, num_classes, 1)

@@ -107,13 +107,16 @@ def average_precisions(result: dict[str, Tensor], classes: list[str]) -> dict[st
 
     Args:
         result: Of the metric, with ``precision`` (10 IoU thresholds, 101 recalls, classes, 4 areas, 3 limits).
-        classes: Class names.
+        classes: Class names; where there are none, numbers stand for them.
     """
     table = {}
     for index, label in enumerate(result["classes"].flatten().tolist()):
         precision = result["precision"][:, :, index, 0, -1]
         if (precision > -1).any():
-            table[classes[label]] = {"AP": float(precision.mean()), "AP50": float(precision[0].mean())}
+            table[classes[label] if classes else str(label)] = {
+                "AP": float(precision.mean()),
+                "AP50": float(precision[0].mean()),
+            }
     return table
 
 

@@ -102,5 +102,5 @@ class Segmentation(Task):
 
 def intersection_over_union(counts: Tensor) -> Tensor:
     """Per class, in [0, 1], from a confusion matrix; NaN for a class that does not occur at all."""
-    right = counts.diagonal().double()
+    right = counts.diagonal()
     return right / (counts.sum(0) + counts.sum(1) - right)
