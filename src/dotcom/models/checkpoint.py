@@ -40,7 +40,9 @@ def from_checkpoint(path: str | Path, ema: bool = True) -> nn.Module:
     model = saved["config"]["task"]["model"]
     if model["_target_"] not in NETWORKS:
         raise ValueError(f"{path} names the network {model['_target_']!r}, expected one of {tuple(NETWORKS)}")
-    make, keys = BACKBONES[model["backbone"]["_target_"]]
+    if (target := model["backbone"]["_target_"]) not in BACKBONES:
+        raise ValueError(f"{path} names the backbone {target!r}, expected one of {tuple(BACKBONES)}")
+    make, keys = BACKBONES[target]
     backbone = make(**{key: model["backbone"][key] for key in keys})
     options = {key: value for key, value in model.items() if key not in ("_target_", "backbone", "weights")}
     network = NETWORKS[model["_target_"]](backbone, **options)

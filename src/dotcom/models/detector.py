@@ -3,6 +3,7 @@
 Shapes: B images, A anchors, K classes, N objects of one image.
 """
 
+import math
 from functools import partial
 from typing import Literal, get_args
 
@@ -75,6 +76,9 @@ class Detector(SSD):  # type: ignore[misc]
         self.loss = loss
         init_weights(self.extra, "extra")
         init_weights(self.head, "head", std=0.03)
+        if loss == "focal":
+            for block in self.head.classification_head.module_list:
+                nn.init.constant_(block[-1].bias, -math.log(99))  # each class begins at 1 %: Section 4.1
         if weights:
             load_weights(self, weights)
 

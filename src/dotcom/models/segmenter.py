@@ -30,8 +30,8 @@ class Segmenter(nn.Module):
     Args:
         backbone: Its last map is read.
         num_classes: Width of the logits; a background class counts.
-        head: ``"deeplabv3"`` reads the last stage at output stride 16, ``"mobilevit"`` the stride-16 map
-            (arXiv:2110.02178, Section 4.2) and drops the last stage.
+        head: ``"deeplabv3"`` reads the last stage at output stride 16, ``"mobilevit"`` the stride-16 map, and drops
+            the last stage; MobileViT (arXiv:2110.02178, Section 4.2) drops only its last expansion.
         separable: Depthwise and pointwise instead of dense atrous convolutions. Default: for ``"deeplabv3"`` on
             fewer than 1024 channels.
         auxiliary: Add a head on the map before the last, for a second loss (arXiv:1612.01105, Section 3.3).
