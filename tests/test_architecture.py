@@ -15,6 +15,10 @@ import pytest
         ("dotcom.tasks", ("hydra", "wandb", "dotcom.data", "dotcom.models")),
         ("dotcom.callbacks", ("hydra", "dotcom.data", "dotcom.models", "dotcom.tasks")),
         ("dotcom.config", ("torch", "torchvision", "lightning", "numpy", "matplotlib", "wandb")),
+        *(
+            (f"dotcom.annotations.{format_}", ("torch", "torchvision", "lightning", "numpy", "scipy", "matplotlib"))
+            for format_ in ("coco", "voc", "voc_masks", "masks")
+        ),
         ("dotcom.errors", ("torch", "hydra", "omegaconf")),
     ],
 )

@@ -25,6 +25,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "data.train_transform.auto_augment": ("rand", "trivial", None),
     "head": ("deeplabv3", "mobilevit"),
     "loss": ("hard_negative", "focal"),
+    "separable": (True, False, None),
     "precision": ("32-true", "bf16-mixed", "16-mixed"),
 }
 METRICS = {  # what each task measures, by the name of its class

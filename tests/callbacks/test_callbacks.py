@@ -1,13 +1,23 @@
-"""Files are written whole, speed is measured, pictures show what they say."""
+"""Files are written whole, speed is measured, detections are handed in as COCO wants them, a backbone waits."""
 
+import contextlib
 import io
+import json
+from functools import partial
 from types import SimpleNamespace
 
+import lightning as L
 import pytest
 import torch
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from torch.utils.data import DataLoader
 
-from dotcom.callbacks import PredictionGrid, Progress, Throughput, WholeFiles
-from dotcom.callbacks.pictures import draw_grid
+from dotcom.callbacks import CocoResults, FrozenBackbone, Progress, Throughput, WholeFiles
+from dotcom.data import coco_format, resize_boxes
+from dotcom.optim import constant
+from dotcom.tasks import Classification
+from files import make_coco
 
 
 def test_whole_files__survive_a_crash_while_saving(tmp_path, monkeypatch):
@@ -47,20 +57,93 @@ def test_progress__tells_the_time_left(monkeypatch):
     assert progress.time_left(trainer, 2) == "-"
 
 
-def test_grid__keeps_the_first_images_with_truth_and_prediction(tmp_path):
-    grid = PredictionGrid(str(tmp_path), images=3)
-    trainer = SimpleNamespace(is_global_zero=True)
-    logits = torch.tensor([[9.0, 0.0], [0.0, 9.0]])
-    for _ in range(2):
-        grid.on_validation_batch_end(trainer, None, logits, (torch.zeros(2, 3, 8, 8), torch.tensor([0, 0])), 0)
-    assert [(true, guess) for _, true, guess, _ in grid.seen] == [(0, 0), (0, 1), (0, 0)]
+def run_results(callback: CocoResults, dataset, found: list, fn: str) -> None:
+    """One validation in two batches, in which ``found`` was detected."""
+    data = SimpleNamespace(datasets={"val": dataset})
+    trainer = SimpleNamespace(state=SimpleNamespace(fn=fn), datamodule=data, world_size=1, is_global_zero=True)
+    callback.on_validation_epoch_start(trainer, None)
+    for index, output in enumerate(found):
+        callback.on_validation_batch_end(trainer, None, [output], (None, [dataset[index][1]]), index)
+    callback.on_validation_epoch_end(trainer, None)
 
 
-def test_grid__writes_predicted_and_true_class_on_the_image():
-    seen = [(torch.zeros(3, 8, 8), 0, 0, 0.9), (torch.ones(3, 8, 8), 0, 1, 0.6)]
-    figure = draw_grid(seen, ["bag", "coat"], torch.zeros(3), torch.ones(3))
-    titles = [axes.get_title() for axes in figure.axes]
-    assert titles == ["bag 90%", "coat 60%\nis bag"]
-    shades = [axes.images[0].get_array().mean() for axes in figure.axes]
-    assert shades == [0.0, 1.0]
-    figure.savefig(io.BytesIO())
+@pytest.fixture
+def coco_val(tmp_path):
+    """The val split of a COCO file, resized so that a mix-up of resized and original pixels would show."""
+    splits = {"train": "train", "val": "val"}
+    files = {"train": "train.json", "val": "val.json"}
+    root = str(make_coco(tmp_path))
+    return coco_format(split="val", transform=resize_boxes(64), root=root, images=splits, annotations=files)
+
+
+def perfect(target) -> dict[str, torch.Tensor]:
+    """What a network that finds every single object, and no crowd, returns."""
+    single = target["iscrowd"] == 0
+    labels = target["labels"][single]
+    return {"boxes": target["original"][single], "labels": labels, "scores": torch.ones(len(labels))}
+
+
+def test_results__are_what_pycocotools_calls_perfect(tmp_path, coco_val):
+    callback = CocoResults(str(tmp_path))
+    run_results(callback, coco_val, [perfect(coco_val[index][1]) for index in range(2)], fn="validate")
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(str(tmp_path / "coco" / "val.json"))
+        judge = COCOeval(truth, truth.loadRes(str(tmp_path / "predictions.json")), "bbox")
+        judge.evaluate()
+        judge.accumulate()
+        judge.summarize()
+    assert judge.stats[0] == pytest.approx(1.0)
+
+
+def test_results__have_the_ids_of_the_file_and_width_and_height(tmp_path, coco_val):
+    found = {"boxes": torch.tensor([[1.0, 2.0, 11.0, 32.126]]), "labels": torch.tensor([1])}
+    nothing = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.long), "scores": torch.zeros(0)}
+    callback = CocoResults(str(tmp_path))
+    for _ in range(2):  # the second validation starts anew
+        run_results(callback, coco_val, [nothing, found | {"scores": torch.tensor([0.123456])}], fn="validate")
+    (entry,) = json.loads((tmp_path / "predictions.json").read_text())
+    assert entry == {"image_id": 20, "category_id": 7, "bbox": [1, 2, 10, 30.13], "score": 0.12346}
+
+
+def test_results__are_not_written_while_training(tmp_path, coco_val):
+    run_results(CocoResults(str(tmp_path)), coco_val, [perfect(coco_val[0][1])], fn="fit")
+    assert not (tmp_path / "predictions.json").exists()
+
+
+class Watch(L.Callback):
+    """Keeps the state of the network after each epoch."""
+
+    def __init__(self) -> None:
+        self.states: list[dict[str, torch.Tensor]] = []
+
+    def on_train_epoch_end(self, trainer, pl_module) -> None:
+        self.states.append({name: value.clone() for name, value in pl_module.model.state_dict().items()})
+
+
+@pytest.mark.parametrize("frozen", [0, 2])
+def test_frozen_backbone__keeps_weights_and_statistics_then_lets_go(classifier, tmp_path, frozen):
+    begin = {name: value.clone() for name, value in classifier.state_dict().items()}
+    images = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    batches = DataLoader(list(zip(images, torch.tensor([0, 1, 2, 0]), strict=True)), batch_size=2)
+    task = Classification(classifier, partial(torch.optim.AdamW, lr=1e-2, weight_decay=0.1), constant, num_classes=3)
+    watch = Watch()
+    trainer = L.Trainer(
+        accelerator="cpu",
+        max_epochs=3,
+        callbacks=[FrozenBackbone(frozen), watch],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+    )
+    trainer.fit(task, batches, batches)  # validation in between must not wake the statistics
+    for epoch, (before, after) in enumerate(zip([begin, *watch.states], watch.states, strict=False)):
+        kept = {name for name in begin if torch.equal(before[name], after[name])}
+        backbone = {name for name in begin if name.startswith("backbone.")}
+        if epoch < frozen:
+            assert backbone == kept, "the head learns, the backbone does not"
+        else:
+            assert any(name.endswith("running_mean") for name in backbone - kept)
+            assert any(name.endswith("weight") for name in backbone - kept)
+            assert not {name for name in backbone & kept if name.endswith("running_mean")}
