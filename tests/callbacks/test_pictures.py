@@ -70,7 +70,8 @@ def test_box_grid__draws_true_boxes_dashed_and_predicted_ones_in_the_colour_of_t
     assert (found.get_bbox().extents.tolist(), found.get_linestyle()) == ([12, 30, 52, 70], "-")
     assert to_rgb(true.get_edgecolor()) == (1, 1, 1)
     assert to_rgb(found.get_edgecolor()) == pytest.approx(palette(3)[0])
-    assert [(text.get_text(), text.get_position()) for text in cell.texts] == [("bag 90%", (12, 30))]
+    written = [(text.get_text(), text.get_position()) for text in cell.texts]
+    assert written == [("coat", (10, 60)), ("bag 90%", (12, 30))]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["true", "bag", "coat"]
 
 
@@ -154,3 +155,14 @@ def test_grid__goes_to_wandb_in_every_epoch_and_to_a_file_at_the_end(kind, reque
     assert logged["val/predictions"][0][0].shape[2] == 4
     grid.on_validation_epoch_end(trainer("validate"), None)
     assert grid.path.stat().st_size > 1000
+
+
+def test_mask_grid__leaves_the_background_uncoloured(tmp_path):
+    grid = MaskGrid(str(tmp_path))
+    mask = torch.tensor([[0, 1]]).repeat(2, 1)
+    grid.seen = [(torch.full((3, 2, 2), 0.5), mask, mask)]
+    figure = grid.draw(["background", "bag"])
+    shown = figure.axes[0].images[0].get_array()
+    assert (shown[:, 2] == shown[:, 0]).all()  # the ground, true and as it is
+    assert (shown[:, 3] != shown[:, 1]).any()
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["bag"]

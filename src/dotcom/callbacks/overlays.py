@@ -15,6 +15,7 @@ from dotcom.callbacks.pictures import PredictionGrid, palette
 SURE = 0.3  # lowest score of a box that is drawn
 IGNORED = 255
 OPAQUE = 0.6
+GROUND = "background"  # a class of this name is not coloured
 
 
 class BoxGrid(PredictionGrid):
@@ -36,8 +37,9 @@ class BoxGrid(PredictionGrid):
         """The image in its original proportions, with both kinds of boxes."""
         height, width = (int(side) for side in target["size"])
         cell.imshow(image.permute(1, 2, 0).numpy(), extent=(0, width, height, 0))
-        for box in target["original"].tolist():
+        for box, label in zip(target["original"].tolist(), target["labels"].tolist(), strict=True):
             cell.add_patch(rectangle(box, "white", "--"))
+            cell.text(box[0], box[3], classes[label], fontsize=6, color="white", va="top")
         colours, found = palette(len(classes)), sure(output)
         for box, label, score in zip(*(found[key].tolist() for key in ("boxes", "labels", "scores")), strict=True):
             cell.add_patch(rectangle(box, colours[label], "-"))
@@ -81,10 +83,11 @@ class MaskGrid(PredictionGrid):
         """Three pictures side by side."""
         pixels = (image * 255).to(torch.uint8)
         colours = [tuple(round(255 * part) for part in colour) for colour in palette(len(classes))]
-        drawn = [pixels]
+        drawn, labels = [pixels], torch.tensor([label for label, name in enumerate(classes) if name != GROUND])
         for mask in (target, output):
-            layers = mask == torch.arange(len(classes))[:, None, None]
-            drawn.append(draw_segmentation_masks(pixels, layers, alpha=OPAQUE, colors=colours))
+            layers = mask == labels[:, None, None]
+            shown = [colours[label] for label in labels]
+            drawn.append(draw_segmentation_masks(pixels, layers, alpha=OPAQUE, colors=shown))
         cell.imshow(torch.cat(drawn, dim=2).permute(1, 2, 0).numpy())
 
     def overlays(self, classes: Sequence[str]) -> dict[str, list[Any]]:
@@ -131,9 +134,9 @@ def rectangle(box: Sequence[float], colour: Any, line: str) -> Rectangle:
 
 
 def patches(classes: Sequence[str], shown: Iterable[int]) -> list[Patch]:
-    """Entries of a legend for the classes that occur."""
-    colours = palette(len(classes))
-    return [Patch(color=colours[label], label=classes[label]) for label in sorted(set(shown) - {IGNORED})]
+    """Entries of a legend for the coloured classes that occur."""
+    colours, labels = palette(len(classes)), sorted(set(shown) - {IGNORED})
+    return [Patch(color=colours[label], label=classes[label]) for label in labels if classes[label] != GROUND]
 
 
 def add_legend(figure: Figure, entries: list[Patch]) -> None:

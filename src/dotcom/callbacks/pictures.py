@@ -97,8 +97,9 @@ class PredictionGrid(L.Callback):
 
 def palette(count: int) -> list[tuple[float, float, float]]:
     """As many colours as classes, in [0, 1], the same in every picture of a run."""
-    colours = matplotlib.colormaps["tab10" if count <= 10 else "hsv"]
-    return [colours(i if count <= 10 else i / count)[:3] for i in range(count)]
+    if count <= 11:  # one of them usually the ground, which has none
+        return [matplotlib.colormaps["tab10"](i % 10)[:3] for i in range(count)]
+    return [matplotlib.colormaps["hsv"](i / count)[:3] for i in range(count)]
 
 
 def takes_pictures(logger: Any) -> bool:

@@ -4,6 +4,7 @@ Shapes: B images, A anchors, K classes, N objects of one image.
 """
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from typing import Literal, get_args
 
@@ -39,6 +40,8 @@ class Detector(SSD):  # type: ignore[misc]
         num_classes: K, without the background.
         loss: Of the classes: ``"hard_negative"``, cross-entropy on the objects and the three times as many worst
             negatives (arXiv:1512.02325), or ``"focal"`` (arXiv:1708.02002), on all anchors.
+        anchor_scales: Side of a square anchor on the largest and on the smallest map, as fractions of the image.
+            A small image has few cells on the later maps: give it large anchors on the first.
         weights: A checkpoint to start from, also of a classifier; see ``load_weights``.
 
     Raises:
@@ -50,6 +53,7 @@ class Detector(SSD):  # type: ignore[misc]
         backbone: Backbone,
         num_classes: int,
         loss: DetectionLoss = "hard_negative",
+        anchor_scales: Sequence[float] = (0.2, 0.95),
         weights: str | None = None,
     ) -> None:
         if loss not in get_args(DetectionLoss):
@@ -58,7 +62,10 @@ class Detector(SSD):  # type: ignore[misc]
             raise ValueError(f"a detector reads maps at strides {STRIDES}, the backbone has {backbone.strides}")
         backbone = backbone.keep(backbone.strides.index(STRIDES[-1]) + 1)
         widths = [*backbone.channels[-2:], *EXTRA_CHANNELS]
-        anchors = DefaultBoxGenerator([[2, 3]] * len(widths), min_ratio=0.2, max_ratio=0.95)
+        smallest, largest = anchor_scales
+        if not 0 < smallest < largest <= 1:
+            raise ValueError(f"anchor_scales must be two rising numbers above 0, up to 1, got {list(anchor_scales)}")
+        anchors = DefaultBoxGenerator([[2, 3]] * len(widths), min_ratio=smallest, max_ratio=largest)
         norm = partial(nn.BatchNorm2d, eps=0.001, momentum=0.03)
         head = SSDLiteHead(widths, anchors.num_anchors_per_location(), num_classes + 1, norm)
         super().__init__(
