@@ -6,7 +6,8 @@ import torch
 from scipy import ndimage
 from torchvision import tv_tensors
 
-from dotcom.data import augment_boxes, augment_masks, fashion, fashion_boxes, fashion_masks
+from dotcom.data import augment_boxes, augment_masks, fashion, fashion_boxes, fashion_masks, whole_masks
+from dotcom.data.fashion_scenes import SIZES
 from dotcom.data.scenes import OBJECTS, VISIBLE, Scene, SceneGenerator, cut_out
 
 SCENES = range(40)
@@ -194,3 +195,8 @@ def test_augmentation__leaves_the_scenes_in_memory_as_they_are(dataset, transfor
         augmented[3]
     assert content(augmented.made[3]) == content(fresh.generate(3))
     assert not torch.equal(augmented[3][0], augmented[3][0])  # drawn anew each time
+
+
+def test_set__ends(monkeypatch):
+    monkeypatch.setitem(SIZES, "val", 3)
+    assert len(list(fashion_masks("val", whole_masks()))) == 3

@@ -49,6 +49,8 @@ class FashionScenes(Dataset[Any]):
         return self.size
 
     def __getitem__(self, index: int) -> Any:
+        if not 0 <= index < self.size:
+            raise IndexError(f"scene {index} of {self.size}")  # ends a loop over the set
         if index not in self.made:
             self.made[index] = self.generate(index)
         return self.transform(*self.sample(self.made[index], index))
