@@ -64,7 +64,8 @@ def explain(error: BaseException) -> str | None:
         prefix = f"{where[1]}: " if where else ""
         return prefix + flat(next((str(link) for link in chain[1:] if str(link)), str(error)))
     if missing := re.search(r"Missing mandatory value: (\S+)", str(error)):
-        return f"{missing[1]}: no value; that choice is only a base for others, see python train.py --help"
+        key = (missing.start() == 0 and getattr(error, "full_key", None)) or missing[1]  # else of what asked for it
+        return f"{key}: no value; that choice is only a base for others, see python train.py --help"
     if isinstance(error, OmegaConfBaseException):
         return flat(str(error).split("object_type=")[0])
     if isinstance(error, OSError) and error.filename and error.strerror:  # a file or folder that cannot be used

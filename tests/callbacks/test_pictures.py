@@ -81,6 +81,12 @@ def test_box_grid__shows_the_image_in_the_proportions_of_the_original(boxes):
     assert (cell.get_xlim(), cell.get_ylim()) == ((0, 160), (80, 0))
 
 
+def test_box_grid__draws_the_best_box_of_a_network_that_is_sure_of_nothing(boxes):
+    boxes.seen[0][2]["scores"] = torch.tensor([0.02, 0.01])
+    (cell,) = boxes.draw(CLASSES).axes
+    assert [text.get_text() for text in cell.texts] == ["coat", "bag 2%"]
+
+
 def test_box_overlays__are_in_pixels_of_the_logged_image(boxes):
     (layers,) = boxes.overlays(CLASSES)["boxes"]
     (found,), (true,) = layers["predictions"]["box_data"], layers["ground_truth"]["box_data"]

@@ -12,7 +12,7 @@ from torchvision.utils import draw_segmentation_masks
 
 from dotcom.callbacks.pictures import PredictionGrid, palette
 
-SURE = 0.3  # lowest score of a box that is drawn
+SURE = 0.3  # lowest score of a box that is drawn without further ado
 IGNORED = 255
 OPAQUE = 0.6
 GROUND = "background"  # a class of this name is not coloured
@@ -104,8 +104,9 @@ class MaskGrid(PredictionGrid):
 
 
 def sure(output: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The detections that are worth drawing."""
+    """The detections that are worth drawing, the best one in any case: a young network is sure of nothing."""
     keep = output["scores"] >= SURE
+    keep[:1] = True  # they come best first
     return {key: value[keep] for key, value in output.items()}
 
 
