@@ -12,7 +12,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from dotcom.config import checked, register_resolvers
-from dotcom.errors import UsageError, one_line_errors
+from dotcom.errors import UsageError, one_line_errors, unmeasured
 
 register_resolvers()
 
@@ -72,6 +72,8 @@ def run(config: dict[str, Any]) -> float:
         sys.exit(exit_code)
     finally:
         close_runs(exit_code)
+    if config["monitor"] not in scores:
+        raise UsageError(unmeasured(config["monitor"]))
     return float(scores[config["monitor"]])
 
 

@@ -16,6 +16,8 @@ MUST_MATCH = (
     "head",
     "separable",
     "auxiliary",
+    "loss",
+    "anchor_scales",
     "data.num_classes",
     "ema",
 )
@@ -97,6 +99,9 @@ def check_resumable(where: str, content: dict[str, Any], config: dict[str, Any])
     if config["fit"] and stored and stored != asked:
         choice = stored.rpartition(".")[2].lower()
         raise UsageError(f"{where}: it was trained with {stored}, not {asked}; add optimizer={choice}")
+    slowed = content["config"].get("backbone_lr", 1.0)
+    if config["fit"] and slowed != config["backbone_lr"]:
+        raise UsageError(f"{where}: it was trained with another rate of the backbone; add backbone_lr={slowed}")
 
 
 def check_match(where: str, saved: DictConfig, asked: DictConfig, keys: tuple[str, ...], advice: str) -> None:

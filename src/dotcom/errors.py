@@ -50,6 +50,8 @@ def explain(error: BaseException) -> str | None:
     if resolving := re.match(r"UsageError raised while resolving interpolation: (.*)", str(error)):
         return resolving[1]
     if any(type(link).__name__ == "MisconfigurationException" for link in chain):  # Lightning
+        if scored := re.search(r"ModelCheckpoint\(monitor='([^']+)'\)", str(chain[-1])):
+            return unmeasured(scored[1])
         return f"{flat(str(chain[-1]))} This machine may lack what hardware= and precision= ask for; try hardware=cpu"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return unknown_choice(error.missing_cfg_file, error.options or ())
@@ -93,6 +95,11 @@ def unknown_choice(path: str, options: Iterable[str]) -> str:
     group, _, choice = path.rpartition("/")
     known = [option for option in options if option not in SHARED.get(group, ())]
     return f"{group}={choice}: expected {' | '.join(known)}{did_you_mean(choice, known)}"
+
+
+def unmeasured(monitor: str) -> str:
+    """For a score that a validation did not have, such as that of small objects where there are none."""
+    return f"monitor={monitor}: the val split holds nothing to measure it on; choose another monitor= or other data"
 
 
 def unknown_key(message: str) -> str:
@@ -147,6 +154,8 @@ def flat(message: str) -> str:
 
 def spelled(value: Any) -> str:
     """A value as one writes it on the command line."""
+    if isinstance(value, (list, tuple)):
+        return f"[{','.join(map(spelled, value))}]"
     if isinstance(value, bool):
         return str(value).lower()
     return "null" if value is None else str(value)

@@ -7,9 +7,11 @@ import sys
 from functools import partial
 
 import pytest
+from PIL import Image
 
 from dotcom.annotations import coco
 from dotcom.annotations.coco import coco_classes, read_coco
+from dotcom.data.boxes import coco_format
 from dotcom.errors import UsageError
 from files import make_coco
 
@@ -60,6 +62,31 @@ def test_iscrowd_and_area__may_be_left_out(root):
     assert (box.area, box.crowd) == (600, False)
 
 
+def test_area__may_be_null(root):
+    edit(root / "val.json", lambda content: [entry.update(area=None) for entry in content["annotations"]])
+    assert read_coco(str(root), IMAGES, FILES, "val").photos[0].boxes[0].area == 600
+
+
+def test_names__that_categories_share_are_told_apart_by_their_ids(root):
+    both(root, lambda content: [category.update(name="pet") for category in content["categories"]])
+    assert read_coco(str(root), IMAGES, FILES, "val").classes == ["pet (3)", "pet (7)"]
+
+
+def test_sizes__may_be_those_before_a_rotation_by_exif(root):
+    photo = Image.open(root / "val/002.jpg")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo.save(root / "val/002.jpg", exif=exif)
+    assert coco_classes(str(root), IMAGES, FILES) == 2
+    (_, second), (read, _) = read_coco(str(root), IMAGES, FILES, "val").photos, stored(root)
+    assert second.size == (105, 70) == tuple(read.shape[-2:])
+
+
+def stored(root):
+    """The photo whose size is that of its annotation before it is turned, as the data set reads it."""
+    return coco_format("val", str(root), lambda *pair: pair, IMAGES, FILES)[1]
+
+
 def drop(key, content) -> None:
     for annotation in content["annotations"]:
         del annotation[key]
@@ -86,6 +113,11 @@ def test_file_names__may_have_folders(root):
     (root / "train/001.jpg").rename(root / "train/sub/a.jpg")
     edit(root / "train.json", lambda content: content["images"][0].update(file_name="sub/a.jpg"))
     assert read_coco(str(root), IMAGES, FILES, "train").photos[0].path == root / "train/sub/a.jpg"
+
+
+def all_crowds(content) -> None:
+    for annotation in content["annotations"]:
+        annotation["iscrowd"] = 1
 
 
 def set_field(key, field, value):
@@ -131,6 +163,15 @@ def set_field(key, field, value):
             lambda root: [file.unlink() for file in (root / "train").iterdir()],
             "4 of 4 images are not in ROOT/train: 001.jpg, 002.jpg, 003.jpg, ...; expected file_name relative",
         ),
+        (lambda root: both(root, set_field("categories", "id", 3)), "2 categories have only 1 different ids"),
+        (
+            lambda root: both(root, lambda content: content["annotations"].clear()),
+            "4 images without one box that counts; expected boxes in each split",
+        ),
+        (
+            lambda root: edit(root / "val.json", all_crowds),
+            "annotations.val=val.json: 2 images without one box that counts",
+        ),
         (
             lambda root: edit(root / "val.json", set_field("categories", "name", "wolf")),
             "1 categories are only in train.json: 7 dog; expected the same ids and names in both",
@@ -145,6 +186,21 @@ def test_check__names_what_is_wrong(root, damage, said):
         assert said.replace("ROOT", str(root)) in str(raised.value)
         assert str(raised.value).startswith("data.")
         assert "\n" not in str(raised.value)
+
+
+def test_sizes__that_differ_are_named_before_training(root):
+    for width, name in ((30, "001"), (40, "002")):
+        Image.new("RGB", (width, 20)).save(root / f"val/{name}.jpg")
+    with pytest.raises(UsageError, match=r"2 of 2 images .* their annotation says: .*001\.jpg is 30x20, not 95x75; "):
+        coco_classes(str(root), IMAGES, FILES)
+
+
+def test_full_check__compares_every_size(root):
+    dataset = coco_format("train", str(root), lambda *pair: pair, IMAGES, FILES)
+    dataset.check()
+    Image.new("RGB", (30, 20)).save(root / "train/003.jpg")
+    with pytest.raises(UsageError, match=r"1 of 4 images .* their annotation says: .*003\.jpg is 30x20, not 110x85"):
+        dataset.check()
 
 
 def read_both(root) -> None:

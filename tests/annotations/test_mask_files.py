@@ -6,7 +6,7 @@ import shutil
 import pytest
 from PIL import Image
 
-from dotcom.annotations import folders, masks
+from dotcom.annotations import folders, masks, pictures
 from dotcom.annotations.folders import spread
 from dotcom.annotations.masks import class_names, mask_classes, read_masks
 from dotcom.errors import UsageError
@@ -149,6 +149,11 @@ def refill(*values):
             3,
             "ROOT/val/masks/0.png is a picture of mode RGB, so it may show colours instead of classes; expected",
         ),
+        (
+            lambda root: shutil.copy(root / "train/images/1.jpg", root / "train/images/1.jpeg"),
+            3,
+            "1 images differ from others in their extension only, but have one mask: 1.jpeg; expected",
+        ),
         (lambda root: (root / "val/masks/0.png").write_text("no image"), 3, "ROOT/val/masks/0.png cannot be read (can"),
         (
             refill(0, 255),
@@ -172,6 +177,6 @@ def test_unreadable_masks__are_named_when_classes_are_counted(root):
 
 
 def test_large_sets__show_a_progress_bar(root, monkeypatch, capsys):
-    monkeypatch.setattr(masks, "SLOW", 6)
+    monkeypatch.setattr(pictures, "SLOW", 6)
     mask_classes(str(root))
     assert "reading 6 masks" in capsys.readouterr().out

@@ -33,6 +33,12 @@ def test_classes__are_the_twenty_in_alphabetical_order(root):
     assert read_voc_boxes(str(root), "val").category_ids == list(range(1, 21))
 
 
+def test_roots__may_be_relative(root, monkeypatch):
+    monkeypatch.chdir(root.parent)
+    assert voc_detection_classes(root.name) == 20
+    assert voc_classes(root.name) == 21
+
+
 def test_boxes__count_from_zero_and_end_after_the_last_pixel(root):
     photo = read_voc_boxes(str(root), "train").photos[0]
     dog, cat = photo.boxes

@@ -89,6 +89,25 @@ def test_batches_of_boxes__leave_out_what_cannot_be_read(make_boxes, tmp_path):
     assert len(images) == len(targets) == 3
 
 
+def test_training_batches__of_one_sample_show_it_twice(make_boxes, tmp_path):
+    """Batch norm cannot train on maps of one pixel and one sample."""
+    for name in ("002", "003", "004"):
+        (tmp_path / f"coco/train/{name}.jpg").write_text("no image")
+    with pytest.warns(UserWarning, match="skipped unreadable image"):
+        ((images, targets),) = batches(make_boxes(), "train")
+    assert len(images) == len(targets) == 2
+    assert torch.equal(images[0], images[1])
+    assert [len(images) for images, _ in batches(make_boxes(batch_size=1), "val")] == [1, 1]
+
+
+@pytest.mark.filterwarnings("ignore:skipped unreadable image")
+def test_splits__without_one_readable_image_stop_the_run(make_boxes, tmp_path):
+    for path in (tmp_path / "coco/train").iterdir():
+        path.write_text("no image")
+    with pytest.raises(ValueError, match="not one image of a split could be used"):
+        batches(make_boxes(), "train")
+
+
 def test_masks__are_stacked_in_training(make_class_masks):
     ((images, masks),) = batches(make_class_masks(), "train")
     assert (images.shape, images.dtype) == ((4, 3, SIDE, SIDE), torch.float32)

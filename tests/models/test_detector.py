@@ -26,6 +26,19 @@ def summed(network: Detector, images: Tensor, targets: list[dict[str, Tensor]]) 
     return torch.stack(list(network.losses(network(images), targets).values())).sum()
 
 
+def test_empty_images__teach_what_is_background(detector):
+    """Torchvision takes three negatives per match, so none of an image without objects."""
+    images = torch.rand(3, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    outputs = detector(images)
+    outputs["cls_logits"].retain_grad()
+    losses = detector.losses(outputs, [TWO_BOXES, NO_BOXES, NO_BOXES])
+    losses["classification"].backward()
+    pushed = (outputs["cls_logits"].grad.abs().sum(dim=-1) > 0).sum(dim=1)
+    matches = int((detector._match(TWO_BOXES["boxes"], outputs["anchors"]) >= 0).sum())
+    assert pushed.tolist() == [4 * matches, 3 * matches, 3 * matches]
+    assert detector.losses(detector(images), [NO_BOXES] * 3)["classification"] > 0
+
+
 class TorchvisionsBackbone(nn.Module):
     """The six maps of a detector, named as torchvision's SSD wants them."""
 

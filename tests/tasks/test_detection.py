@@ -2,12 +2,13 @@
 
 from typing import Any
 
+import lightning as L
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from dotcom.data.batches import stack_readable
+from dotcom.data.batches import Share, stack_readable
 from dotcom.models import Detector, DoTCoM
 from dotcom.optim import constant
 from dotcom.tasks import Detection
@@ -133,6 +134,29 @@ def test_validation_loss__weighs_a_smaller_last_batch_by_its_size(tmp_path):
     pairs = blank(*(target([[0.0, 0.0, side, side]], [1]) for side in (1.0, 2.0, 9.0)))
     (scores,) = trainer(tmp_path).validate(learner, loader(pairs), verbose=False)
     assert scores["val/loss"] == pytest.approx(((1 + 1 + 2 + 2 + 0.5) * 2 + 9 + 9 + 0.5) / 3)
+
+
+def test_metric__is_that_of_all_processes_with_unequal_shares(tmp_path):
+    pairs = blank(*(target([[10.0, 10, 60, 50 + 9 * number]], [1]) for number in range(3)))
+    learners = [Detection(Fixed([10.0, 10.0, 60.0, 60.0]), ADAMW, constant) for _ in range(2)]
+    (alone,) = trainer(tmp_path).validate(learners[0], loader(pairs, 1), verbose=False)
+    two = trainer(tmp_path, strategy="ddp_spawn", devices=2, use_distributed_sampler=False)
+    (shared,) = two.validate(learners[1], Shared(pairs), verbose=False)
+    assert 0 < alone["val/map"] < 1
+    assert shared["val/map"] == pytest.approx(alone["val/map"], abs=1e-7)
+
+
+class Shared(L.LightningDataModule):
+    """Two of three images for the first process, one for the second."""
+
+    def __init__(self, pairs: list[tuple[Tensor, dict[str, Any]]]) -> None:
+        super().__init__()
+        self.pairs = pairs
+        self.classes: list[str] = []
+
+    def val_dataloader(self) -> DataLoader:
+        share = Share(len(self.pairs), self.trainer.global_rank, self.trainer.world_size)
+        return DataLoader(self.pairs, 1, sampler=share, collate_fn=stack_readable)
 
 
 def test_ema__is_measured_beside_the_network(detector, tmp_path):

@@ -155,6 +155,10 @@ def test_class_weights_and_label_smoothing__are_of_the_training_loss_only(tmp_pa
     assert trained(tmp_path, plain, pairs) != pytest.approx(expected, rel=1e-2)
 
 
+def test_class_weights__are_no_part_of_a_checkpoint():
+    assert task(Fixed(), class_weights=[1, 2, 3, 4]).state_dict().keys() == task(Fixed()).state_dict().keys()
+
+
 def test_class_weights__are_one_for_each_class():
     with pytest.raises(ValueError, match=r"class_weights: expected 4 numbers, one for each class, got \[1, 2\]"):
         task(Fixed(), class_weights=[1, 2])
@@ -167,9 +171,10 @@ def test_auxiliary_loss__counts_four_tenths(tmp_path):
     assert trained(tmp_path, task(Fixed(auxiliary=True)), pairs) == pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_batches__of_255_alone_leave_the_weights_as_finite_as_they_were(tmp_path):
-    learner, (logits, masks) = task(Fixed()), batches()[0]
-    trained(tmp_path, learner, [(logits, torch.full_like(masks, 255))])
+@pytest.mark.parametrize("settings", [{}, {"class_weights": [1, 5, 0.2, 1]}])
+def test_batches__of_255_alone_have_no_loss_and_leave_the_weights_finite(tmp_path, settings):
+    learner, (logits, masks) = task(Fixed(), **settings), batches()[0]
+    assert trained(tmp_path, learner, [(logits, torch.full_like(masks, 255))]) == 0
     assert learner.model.scale.isfinite().all()
 
 

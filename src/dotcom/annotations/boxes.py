@@ -1,10 +1,13 @@
 """Photos and the boxes in them, the same from every file format."""
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dotcom.annotations.folders import first_three
+from dotcom.annotations.pictures import by, side_by_side, sizes
+from dotcom.errors import UsageError, listed
 
 Corners = tuple[float, float, float, float]  # x1 y1 x2 y2 in pixels, x2 and y2 exclusive
 
@@ -43,6 +46,41 @@ class Photos:
     photos: list[Photo]
     classes: list[str]
     category_ids: list[int]
+
+
+def check_boxes(where: str, photos: Sequence[Photo]) -> None:
+    """There is something to find: without it there is no mean average precision.
+
+    Raises:
+        UsageError: If no photo has a box that is no crowd; it begins with ``where``.
+    """
+    if not any(not box.crowd for photo in photos for box in photo.boxes):
+        raise UsageError(f"{where}: {len(photos)} images without one box that counts; expected boxes in each split")
+
+
+def check_sizes(photos: Sequence[Photo], allowed: float = 0.0) -> int:
+    """Photos have the size that their annotation says, or boxes would be elsewhere; returns their number.
+
+    Args:
+        photos: Files and what is said of them; the size may be that before or after a rotation by EXIF.
+        allowed: Share that may be wrong, in [0, 1]; these are skipped, one by one, when their turn comes.
+
+    Raises:
+        UsageError: Naming the first three that are wrong.
+    """
+    wrong = [said for said in side_by_side(_wrong_size, photos, "images") if said]
+    if len(wrong) > allowed * len(photos):
+        counts = f"{len(wrong)} of {len(photos)} images looked at are not of the size that their annotation says"
+        raise UsageError(f"{counts}: {listed(wrong, limit=3, separator='; ')}; expected equal width and height")
+    return len(photos)
+
+
+def _wrong_size(photo: Photo) -> str:
+    height, width = photo.size
+    found = sizes(photo.path)
+    if found is None or (width, height) in found:
+        return ""
+    return f"{photo.path} is {by(found[1])}, not {by((width, height))}"
 
 
 class Fitting:

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from dotcom.annotations.boxes import Box, Fitting, Photo, Photos
-from dotcom.annotations.folders import existing_root, first_three, missing
+from dotcom.annotations.boxes import Box, Fitting, Photo, Photos, check_boxes, check_sizes
+from dotcom.annotations.folders import existing_root, first_three, missing, spread
 from dotcom.errors import UsageError
 
-LARGE = 100_000_000  # bytes; a file above takes seconds to parse and waits until the data set is built
+LARGE = 12_000_000  # bytes; a file above takes seconds to parse and waits until the data set is built
 FIELDS = {
     "images": ("id", "file_name", "width", "height"),
     "annotations": ("image_id", "category_id", "bbox"),
@@ -48,8 +48,10 @@ def _classes(root: str | None, images: tuple[tuple[str, str], ...], annotations:
     contents = [(source, source.load()) for source in small]
     if len(contents) == 2:
         _check_same(*contents[0], *contents[1])
-    photos = [source.photos(content) for source, content in contents]
-    return len(photos[0].classes)
+    splits = [source.photos(content) for source, content in contents]
+    for split in splits:
+        check_sizes(spread(split.photos), allowed=0.1)
+    return len(splits[0].classes)
 
 
 def read_coco(root: str | None, images: Mapping[str, str], annotations: Mapping[str, str], split: str) -> Photos:
@@ -110,7 +112,7 @@ class _Source:
     def photos(self, content: Any) -> Photos:
         """Images with their boxes, after all checks."""
         images, annotations, names = content["images"], content["annotations"], _categories(content)
-        self._check_ids(images, annotations, names)
+        self._check_ids(images, annotations, content["categories"], names)
         if absent := missing(self.folder, [image["file_name"] for image in images]):
             raise UsageError(
                 f"{self.name}: {len(absent)} of {len(images)} images are not in {self.folder}: {first_three(absent)}; "
@@ -126,16 +128,20 @@ class _Source:
             photo, named = photos[annotation["image_id"]], annotation.get("id", f"entry {number}")
             left, top, width, height = self._bbox(annotation["bbox"], named)
             if corners := fitting.fit((left, top, left + width, top + height), photo.size, f"annotation {named}"):
-                area = float(annotation.get("area", width * height))
+                area = annotation.get("area")  # of the outline; some tools leave it out, or write null
+                area = float(area) if isinstance(area, (int, float)) else width * height
                 crowd = bool(annotation.get("iscrowd", 0))
                 photo.boxes.append(Box(corners, labels[annotation["category_id"]], crowd, area))
         fitting.warn(self.name)
+        check_boxes(self.name, list(photos.values()))
         return Photos(list(photos.values()), list(names.values()), list(names))
 
-    def _check_ids(self, images: Any, annotations: Any, names: Mapping[int, str]) -> None:
+    def _check_ids(self, images: Any, annotations: Any, categories: Any, names: Mapping[int, str]) -> None:
         known = {image["id"] for image in images}
-        if len(known) < len(images):
-            raise UsageError(f"{self.name}: {len(images)} images have only {len(known)} different ids; {EXPECTED}")
+        for what, all_of_them, different in (("images", images, known), ("categories", categories, names)):
+            if len(different) < len(all_of_them):
+                counts = f"{len(all_of_them)} {what} have only {len(different)} different ids"
+                raise UsageError(f"{self.name}: {counts}; {EXPECTED}")
         for field, there, key in (("category_id", set(names), "categories"), ("image_id", known, "images")):
             if strangers := [annotation[field] for annotation in annotations if annotation[field] not in there]:
                 ids = first_three(dict.fromkeys(strangers))
@@ -151,7 +157,11 @@ class _Source:
 
 
 def _categories(content: Any) -> dict[int, str]:
-    return dict(sorted((category["id"], str(category["name"])) for category in content["categories"]))
+    """Names by id; one that several categories share is told apart by their ids."""
+    names = [str(category["name"]) for category in content["categories"]]
+    ids = [category["id"] for category in content["categories"]]
+    unique = [name if names.count(name) == 1 else f"{name} ({number})" for name, number in zip(names, ids, strict=True)]
+    return dict(sorted(zip(ids, unique, strict=True)))
 
 
 def _check_same(one: _Source, content: Any, other: _Source, others: Any) -> None:

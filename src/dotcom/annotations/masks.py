@@ -1,26 +1,20 @@
 """Masks of class indices beside their images: which belong together, and whether their values and sizes fit."""
 
 import hashlib
-import os
 import warnings
 import zlib
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TypeVar
 
 from PIL import Image
-from rich.progress import track
 
 from dotcom.annotations.folders import existing_root, first_three, names_in, remembered, spread
+from dotcom.annotations.pictures import by, side_by_side, sizes
 from dotcom.errors import UsageError, listed
 from dotcom.layout import EXTENSIONS
 
 IGNORE = 255  # value of a pixel that is neither trained on nor counted
-SLOW = 500  # masks; fewer are read in about a second, too fast for a progress bar
-ORIENTATION = 0x0112  # EXIF tag
-TURNED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 EXPECTED = (
     "expected ROOT/train/images, ROOT/train/masks, ROOT/val/images and ROOT/val/masks (or ROOT/images and "
     "ROOT/masks), with masks/<name>.png for images/<name>.jpg"
@@ -28,8 +22,6 @@ EXPECTED = (
 INDICES = "expected class indices from 0 on and 255 for pixels to ignore, in an 8-bit palette or grey PNG"
 
 Pair = tuple[Path, Path]  # image, mask
-Item = TypeVar("Item")
-Answer = TypeVar("Answer")
 
 
 @lru_cache
@@ -103,7 +95,7 @@ def check_masks(pairs: Sequence[Pair], num_classes: int) -> int:
     Raises:
         UsageError: Naming the first three masks that do not fit, and what is wrong with them.
     """
-    looks = _side_by_side(partial(_look, num_classes=num_classes), pairs)
+    looks = side_by_side(partial(_look, num_classes=num_classes), pairs, "masks")
     if wrong := [said for _, said in looks if said]:
         found = listed(wrong, limit=3, separator="; ")
         raise UsageError(f"{len(wrong)} of {len(pairs)} masks looked at do not fit: {found}; {INDICES}")
@@ -123,8 +115,8 @@ def _look(pair: Pair, num_classes: int) -> tuple[list[int], str]:
     except ValueError as error:
         return [], f"{mask} {error}"
     values = _values(picture)
-    if picture.size != (size := _upright_size(image) or picture.size):
-        return values, f"{mask} is {_by(picture.size)}, its image {image.name} is {_by(size)}"
+    if (found := sizes(image)) and picture.size != found[1]:
+        return values, f"{mask} is {by(picture.size)}, its image {image.name} is {by(found[1])}"
     if strange := [value for value in values if num_classes <= value < IGNORE]:
         return values, f"{mask} holds the value {strange[-1]}, but there are {num_classes} classes"
     return values, ""
@@ -132,7 +124,7 @@ def _look(pair: Pair, num_classes: int) -> tuple[list[int], str]:
 
 def _largest(masks: list[Path]) -> int:
     """The largest value but 255 in all masks; it is remembered until a mask changes."""
-    return remembered("largest", masks, lambda: max(_side_by_side(_largest_of, masks)))
+    return remembered("largest", masks, lambda: max(side_by_side(_largest_of, masks, "masks")))
 
 
 def _largest_of(mask: Path) -> int:
@@ -142,28 +134,8 @@ def _largest_of(mask: Path) -> int:
         raise UsageError(f"{mask} {error}; {INDICES}") from None
 
 
-def _side_by_side(function: Callable[[Item], Answer], items: Sequence[Item]) -> list[Answer]:
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        answers = pool.map(function, items)
-        return list(track(answers, f"reading {len(items):,} masks", len(items), disable=len(items) < SLOW))
-
-
 def _values(mask: Image.Image) -> list[int]:
     return [value for value, count in enumerate(mask.histogram()) if count]
-
-
-def _upright_size(image: Path) -> tuple[int, int] | None:
-    """Width and height as :func:`dotcom.data.preflight.read_image` gives them; None for a file that is no image."""
-    try:
-        with Image.open(image) as picture:
-            turned = picture.getexif().get(ORIENTATION) in TURNED
-            return (picture.height, picture.width) if turned else picture.size
-    except OSError:
-        return None
-
-
-def _by(size: tuple[int, int]) -> str:
-    return f"{size[0]}x{size[1]}"
 
 
 def _tenth(folder: Path, split: str) -> list[Pair]:
@@ -185,8 +157,12 @@ def _pairs(folder: Path, inside: str) -> list[Pair]:
     for kind in ("images", "masks"):
         if not (place / kind).is_dir():
             raise UsageError(f"{where}: there is no folder {Path(inside) / kind} in it; {EXPECTED}")
-    images = {Path(name).stem: name for name in names_in(place / "images") if name.lower().endswith(EXTENSIONS)}
+    names = sorted(name for name in names_in(place / "images") if name.lower().endswith(EXTENSIONS))
+    images = {Path(name).stem: name for name in names}
     masks = {Path(name).stem: name for name in names_in(place / "masks") if name.lower().endswith(".png")}
+    if twins := [name for name in names if Path(name).stem in images and name not in images.values()]:
+        what = f"{len(twins)} images differ from others in their extension only"
+        raise UsageError(f"{where}: {what}, but have one mask: {first_three(twins)}; {EXPECTED}")
     if not images:
         raise UsageError(f"{where}: {Path(inside) / 'images'} holds no images ({' '.join(EXTENSIONS)}); {EXPECTED}")
     for some, kind, others, lacking in ((images, "images", masks, "mask"), (masks, "masks", images, "image")):

@@ -4,7 +4,7 @@ from functools import lru_cache
 from pathlib import Path
 from xml.etree import ElementTree
 
-from dotcom.annotations.boxes import Box, Corners, Fitting, Photo, Photos
+from dotcom.annotations.boxes import Box, Corners, Fitting, Photo, Photos, check_boxes, check_sizes
 from dotcom.annotations.folders import existing_root, first_three, missing, spread
 from dotcom.errors import UsageError, did_you_mean
 
@@ -51,8 +51,7 @@ def voc_detection_classes(root: str | None) -> int:
         UsageError: If a folder or file is missing or does not fit; one line.
     """
     for files in [_files(root, split) for split in LISTS]:
-        for file in spread(files):
-            _parse(file)
+        check_sizes([Photo(_image(file), 0, _parse(file)[0], []) for file in spread(files)], allowed=0.1)
     return len(CLASSES)
 
 
@@ -78,6 +77,7 @@ def read_voc_boxes(root: str | None, split: str) -> Photos:
                 boxes.append(Box(inside, label, difficult, (right - left) * (bottom - top)))
         photos.append(Photo(_image(file), int(file.stem.replace("_", "")), size, boxes))
     fitting.warn(f"data.root={root}")
+    check_boxes(f"data.root={root}", photos)
     return Photos(photos, list(CLASSES), list(range(1, len(CLASSES) + 1)))
 
 

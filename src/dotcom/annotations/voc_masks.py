@@ -52,9 +52,10 @@ def read_voc_masks(root: str | None, split: str) -> list[Pair]:
     if split == "train":
         held_out = set(listed_ids(lists["val"]))
         masks = {name: mask for name, mask in (_extra_masks(folder) | masks).items() if name not in held_out}
-    for kind, names in (("JPEGImages", [f"{name}.jpg" for name in masks]), ("masks", list(map(str, masks.values())))):
-        if absent := missing(year / kind, names):
-            what = f"{len(absent)} of {len(masks)} {split} images" if kind == "JPEGImages" else f"{len(absent)} masks"
+    images = [f"VOC2012/JPEGImages/{name}.jpg" for name in masks]
+    for kind, names in (("images", images), ("masks", [str(mask.relative_to(folder)) for mask in masks.values()])):
+        if absent := missing(folder, names):
+            what = f"{len(absent)} of {len(masks)} {split} {kind}"
             raise UsageError(f"data.root={root}: {what} are not there: {first_three(absent)}; {EXPECTED}")
     return [(year / "JPEGImages" / f"{name}.jpg", masks[name]) for name in sorted(masks)]
 

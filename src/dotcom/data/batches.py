@@ -41,20 +41,35 @@ class SeededOrder(Sampler[int]):
 
 
 class ReadableBatches(DataLoader[Any]):
-    """Passes over batches in which no image could be read."""
+    """Passes over batches in which no image could be read.
+
+    Raises:
+        ValueError: At the end, if there was nothing else.
+    """
 
     def __iter__(self) -> Any:
-        return (batch for batch in super().__iter__() if batch is not None)
+        empty = len(self) > 0
+        for batch in super().__iter__():
+            if batch is not None:
+                empty = False
+                yield batch
+        if empty:
+            raise ValueError("data: not one image of a split could be used; the warnings above say why")
 
 
-def stack_readable(samples: Sequence[Any]) -> Any:
+def stack_readable(samples: Sequence[Any], least: int = 1) -> Any:
     """Stack samples into a batch, leaving out those that could not be read (None); None if none is left.
 
     Images, labels and masks are stacked; targets that are dicts (boxes) stay a list.
+
+    Args:
+        samples: Pairs (image, target), or None.
+        least: Fewer readable samples than this are repeated; batch norm cannot train on a single one.
     """
     readable = [sample for sample in samples if sample is not None]
     if not readable:
         return None
+    readable *= -(-least // len(readable))
     if len(sizes := {tuple(image.shape[-2:]) for image, _ in readable}) > 1:
         raise ValueError(f"images of {len(sizes)} sizes cannot stand in one batch; set data.val_batch_size=1")
     images, targets = zip(*readable, strict=True)

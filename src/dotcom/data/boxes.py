@@ -1,14 +1,17 @@
 """Photos with boxes, from files in COCO's format or Pascal VOC's."""
 
+import hashlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torchvision import tv_tensors
 
-from dotcom.annotations.boxes import Photos
+from dotcom.annotations.boxes import Photo, Photos, check_sizes
 from dotcom.annotations.coco import read_coco
+from dotcom.annotations.folders import remembered
 from dotcom.annotations.voc import read_voc_boxes
 from dotcom.data.files import ImageFiles
 from dotcom.data.module import Split
@@ -57,14 +60,27 @@ class BoxFiles(ImageFiles):
         self.areas = torch.tensor([box.area for box in boxes], dtype=torch.float32)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Target] | None:
-        image = self.read(index)
+        image, expected = self.read(index), self.sizes[index].tolist()
+        if image is not None and list(image.shape[-2:]) != expected:
+            image = self.read(index, upright=False)  # boxes drawn on the stored picture, before it is turned by EXIF
         if image is None:
             return None
         height, width = image.shape[-2:]
-        if [height, width] != (expected := self.sizes[index].tolist()):
+        if [height, width] != expected:
             self.skip(index, f"it is {width}x{height}, but its annotation is for {expected[1]}x{expected[0]}")
             return None
         return self.transform(tv_tensors.Image(image), self._target(index, (height, width)))
+
+    def check(self) -> None:
+        """Compare the size of every image with its annotation; a set that passed is remembered until a file changes.
+
+        Raises:
+            UsageError: Naming the first three that differ.
+        """
+        sizes = self.sizes.tolist()
+        said = hashlib.sha256(str(sizes).encode()).hexdigest()[:16]
+        photos = [Photo(path, 0, (height, width), []) for path, (height, width) in zip(self.paths, sizes, strict=True)]
+        remembered(f"sizes-{said}", self.paths, partial(check_sizes, photos))
 
     def _target(self, index: int, size: tuple[int, int]) -> Target:
         rows = slice(*self.ends[index : index + 2].tolist())

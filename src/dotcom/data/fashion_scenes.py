@@ -4,6 +4,7 @@ These are real photos in synthetic scenes, made to see a network learn in minute
 """
 
 from collections.abc import Callable
+from functools import partial
 from importlib.resources import files
 from typing import Any
 
@@ -58,35 +59,37 @@ class FashionScenes(Dataset[Any]):
 
 def fashion_boxes(split: Split, transform: Callable[[Any, Any], Any]) -> FashionScenes:
     """4,000 train or 500 val scenes with 1 to 5 boxes of 10 classes, 40 to 88 pixels wide before they are turned."""
-
-    def sample(scene: Scene, index: int) -> tuple[Any, Any]:
-        height, width = scene.instances.shape
-        boxes = torch.from_numpy(scene.boxes)
-        target: dict[str, Any] = {
-            "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=(height, width)),
-            "labels": torch.from_numpy(scene.labels),
-        }
-        if split == "val":
-            area = np.bincount(scene.instances.ravel(), minlength=len(boxes) + 1)[1:]
-            target |= {
-                "iscrowd": torch.zeros(len(boxes), dtype=torch.int64),
-                "area": torch.from_numpy(area).float(),
-                "original": boxes,
-                "image_id": index,
-                "size": (height, width),
-            }
-        return pixels(scene), target
-
-    return FashionScenes(split, sample, transform, list(CLASSES))
+    return FashionScenes(split, partial(with_boxes, split=split), transform, list(CLASSES))
 
 
 def fashion_masks(split: Split, transform: Callable[[Any, Any], Any]) -> FashionScenes:
     """The scenes of ``fashion_boxes`` with a class for every pixel: 0 is the ground, then the 10 classes."""
+    return FashionScenes(split, with_mask, transform, ["background", *CLASSES])
 
-    def sample(scene: Scene, index: int) -> tuple[Any, Any]:
-        return pixels(scene), tv_tensors.Mask(torch.from_numpy(scene.classes))
 
-    return FashionScenes(split, sample, transform, ["background", *CLASSES])
+def with_boxes(scene: Scene, index: int, split: Split) -> tuple[Any, Any]:
+    """Image and target as :class:`dotcom.data.boxes.BoxFiles` gives them."""
+    height, width = scene.instances.shape
+    boxes = torch.from_numpy(scene.boxes)
+    target: dict[str, Any] = {
+        "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=(height, width)),
+        "labels": torch.from_numpy(scene.labels),
+    }
+    if split == "val":
+        area = np.bincount(scene.instances.ravel(), minlength=len(boxes) + 1)[1:]
+        target |= {
+            "iscrowd": torch.zeros(len(boxes), dtype=torch.int64),
+            "area": torch.from_numpy(area).float(),
+            "original": boxes,
+            "image_id": index,
+            "size": (height, width),
+        }
+    return pixels(scene), target
+
+
+def with_mask(scene: Scene, index: int) -> tuple[Any, Any]:
+    """Image and class mask."""
+    return pixels(scene), tv_tensors.Mask(torch.from_numpy(scene.classes))
 
 
 def pixels(scene: Scene) -> tv_tensors.Image:

@@ -37,10 +37,10 @@ class ImageFiles(Dataset[Any]):
         """Files that were asked for and could not be used."""
         return [self.paths[index] for index in self.unreadable.nonzero().flatten().tolist()]
 
-    def read(self, index: int) -> Tensor | None:
-        """The image, uint8 (3, H, W), or None if it cannot be decoded."""
+    def read(self, index: int, upright: bool = True) -> Tensor | None:
+        """The image, uint8 (3, H, W), or None if it cannot be decoded; ``upright`` as in ``read_image``."""
         try:
-            return read_image(self.paths[index])
+            return read_image(self.paths[index], upright)
         except (RuntimeError, OSError) as error:
             self.skip(index, reason(error))
             return None

@@ -125,12 +125,13 @@ class DataModule(L.LightningDataModule):
         dataset = self.datasets["train"]
         sampler = self._train_sampler(dataset)
         # a smaller last batch would be a noisier step; a set smaller than one batch still has to train
-        return self._loader(dataset, sampler, self.batch_size, drop_last=len(sampler) >= self.batch_size)
+        drop_last = len(sampler) >= self.batch_size
+        return self._loader(dataset, sampler, self.batch_size, drop_last, least=min(2, self.batch_size))
 
     def val_dataloader(self) -> DataLoader[Any]:
         dataset = self.datasets["val"]
         share = Share(len(dataset), *self._rank_and_world())
-        return self._loader(dataset, share, self.val_batch_size, drop_last=False)
+        return self._loader(dataset, share, self.val_batch_size, drop_last=False, least=1)
 
     def on_after_batch_transfer(self, batch: tuple[Tensor, Any], dataloader_idx: int) -> tuple[Tensor, Any]:
         images, targets = batch
@@ -153,7 +154,9 @@ class DataModule(L.LightningDataModule):
         make: Any = RepeatAugSampler
         return SeededOrder(make(dataset, world, rank, num_repeats=self.repeats, selected_round=0), self.seed)
 
-    def _loader(self, dataset: Any, sampler: Sampler[int], batch_size: int, drop_last: bool) -> DataLoader[Any]:
+    def _loader(
+        self, dataset: Any, sampler: Sampler[int], batch_size: int, drop_last: bool, least: int
+    ) -> DataLoader[Any]:
         return ReadableBatches(
             dataset,
             batch_size=batch_size,
@@ -162,6 +165,6 @@ class DataModule(L.LightningDataModule):
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
-            collate_fn=stack_readable,
+            collate_fn=partial(stack_readable, least=least),
             generator=torch.Generator().manual_seed(self.seed),  # else each epoch would draw from the global one
         )

@@ -17,13 +17,17 @@ from dotcom.errors import listed
 from dotcom.hardware import cores
 
 
-def read_image(path: Path) -> Tensor:
-    """A file as uint8 RGB (3, H, W), upright by its EXIF orientation.
+def read_image(path: Path, upright: bool = True) -> Tensor:
+    """A file as uint8 RGB (3, H, W).
+
+    Args:
+        path: JPEG, PNG, WebP or GIF.
+        upright: Turn it by its EXIF orientation, as viewers do.
 
     Raises:
         RuntimeError: If the file is truncated or no image.
     """
-    image = decode_image(str(path), mode=ImageReadMode.RGB, apply_exif_orientation=True)
+    image = decode_image(str(path), mode=ImageReadMode.RGB, apply_exif_orientation=upright)
     image = image if image.ndim == 3 else image[0]  # an animation: its first frame
     return image if image.dtype == torch.uint8 else to_dtype(image, torch.uint8, scale=True)  # 16-bit PNG
 

@@ -39,7 +39,8 @@ class Detector(SSD):  # type: ignore[misc]
         backbone: Its maps at strides 16 and 32 are read; later ones are dropped.
         num_classes: K, without the background.
         loss: Of the classes: ``"hard_negative"``, cross-entropy on the objects and the three times as many worst
-            negatives (arXiv:1512.02325), or ``"focal"`` (arXiv:1708.02002), on all anchors.
+            negatives (arXiv:1512.02325), those of images without objects included; or
+            ``"focal"`` (arXiv:1708.02002), on all anchors.
         anchor_scales: Side of a square anchor on the largest and on the smallest map, as fractions of the image.
             A small image has few cells on the later maps: give it large anchors on the first.
         weights: A checkpoint to start from, also of a classifier; see ``load_weights``.
@@ -112,12 +113,25 @@ class Detector(SSD):  # type: ignore[misc]
         losses: dict[str, Tensor] = self.compute_loss(shifted, outputs, [anchors] * len(targets), matched)
         if self.loss == "focal":
             losses["classification"] = self._focal(outputs["cls_logits"], shifted, matched)
+        else:
+            losses["classification"] = losses["classification"] + self._empty(outputs["cls_logits"], matched)
         return losses
 
     def _match(self, boxes: Tensor, anchors: Tensor) -> Tensor:
         if len(boxes) == 0:
             return torch.full((len(anchors),), -1, device=anchors.device)
         return self.proposal_matcher(box_iou(boxes, anchors))
+
+    def _empty(self, logits: Tensor, matched: list[Tensor]) -> Tensor:
+        """Hard negatives of images without objects; torchvision takes three per match, so none of theirs.
+
+        As many as the other images of the batch have on average, three at least.
+        """
+        matches = torch.stack([(match >= 0).sum() for match in matched])
+        background = -logits[matches == 0].log_softmax(dim=-1)[..., 0]
+        negatives = self.neg_to_pos_ratio * max(1, int(matches.sum()) // max(1, int((matches > 0).sum())))
+        worst = background.topk(min(negatives, background.shape[1]), dim=1).values
+        return worst.sum() / matches.sum().clamp(min=1)
 
     def _focal(self, logits: Tensor, targets: list[dict[str, Tensor]], matched: list[Tensor]) -> Tensor:
         wanted = torch.zeros_like(logits)

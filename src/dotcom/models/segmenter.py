@@ -38,7 +38,8 @@ class Segmenter(nn.Module):
         weights: A checkpoint to start from, also of a classifier; see ``load_weights``.
 
     Raises:
-        ValueError: If the backbone has no map at stride 16, or none that ``auxiliary`` could read.
+        ValueError: If the backbone has no map at stride 16, or none that ``auxiliary`` could read, or is made for
+            images of one size.
     """
 
     def __init__(
@@ -54,6 +55,8 @@ class Segmenter(nn.Module):
             raise ValueError(f"head must be one of {get_args(SegmentationHead)}, got {head!r}")
         if 16 not in backbone.strides:
             raise ValueError(f"a segmenter reads a map at stride 16, the backbone has {backbone.strides}")
+        if fixed := getattr(backbone, "fixed_size", None):
+            raise ValueError(f"the backbone takes {fixed[0]}x{fixed[1]} images only; a segmenter meets any size")
         super().__init__()
         stride_16 = backbone.strides.index(16)
         self.backbone = backbone.dilate() if head == "deeplabv3" else backbone.keep(stride_16 + 1)
@@ -99,4 +102,4 @@ def aspp(in_channels: int, separable: bool) -> ASPP:
 
 
 def _resized(logits: Tensor, images: Tensor) -> Tensor:
-    return F.interpolate(logits, size=images.shape[-2:], mode="bilinear", align_corners=False)
+    return F.interpolate(logits.float(), size=images.shape[-2:], mode="bilinear", align_corners=False)

@@ -1,10 +1,13 @@
 """Object detection."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
+from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -16,6 +19,8 @@ from dotcom.tasks.base import Task
 # images (B, 3, H, W) normalised; per image "boxes" (N, 4) as x1 y1 x2 y2 in pixels of that image, "labels" (N,);
 # in validation also what the original holds: "original" boxes, "area", "iscrowd", "size" (H, W), "image_id"
 Batch = tuple[Tensor, list[dict[str, Any]]]
+
+Pair = tuple[dict[str, Tensor], dict[str, Tensor]]  # detections and truth of one image, as the metric wants them
 
 SUMMARY = ("map", "map_50", "map_75", "map_small", "map_medium", "map_large")
 RECALLS = np.linspace(0, 1, 101).tolist()  # torchmetrics' own are float32 and off by up to 6e-8, mAP by up to 7e-5
@@ -50,7 +55,7 @@ class Detection(Task):
         backbone_lr: float = 1.0,
     ) -> None:
         super().__init__(model, optimizer, scheduler, ema, channels_last, compile, backbone_lr)
-        self.maps = nn.ModuleDict({name: mean_average_precision() for name in self.evaluated})
+        self.seen: dict[str, list[Pair]] = {}
         self.val_losses = nn.ModuleDict({name: MeanMetric() for name in self.evaluated})
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -60,6 +65,9 @@ class Detection(Task):
         self.log("train/loss", loss, prog_bar=True, batch_size=len(images))
         self.log_dict({f"train/{name}": value for name, value in losses.items()}, batch_size=len(images))
         return loss
+
+    def on_validation_epoch_start(self) -> None:
+        self.seen = {name: [] for name in self.evaluated}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Any:
         """Update the metrics; returns the detections of the network, not of its average, in original pixels."""
@@ -79,15 +87,13 @@ class Detection(Task):
         for detection, target in zip(detections, targets, strict=True):
             y, x = target["size"][0] / height, target["size"][1] / width
             detection["boxes"] = detection["boxes"] * detection["boxes"].new_tensor([x, y, x, y])
-        metric: Any = self.maps[name]
-        metric.update(detections, [truth(target) for target in targets])
+        pairs = zip(detections, map(truth, targets), strict=True)
+        self.seen[name] += move_data_to_device(list(pairs), torch.device("cpu"))
         return detections
 
     def on_validation_epoch_end(self) -> None:
         for name in self.evaluated:
-            metric: Any = self.maps[name]
-            result: dict[str, Tensor] = metric.compute()
-            metric.reset()
+            result = self._mean_average_precision(self.seen[name])
             scores = {key: result[key].to(self.device) for key in SUMMARY if result[key] >= 0}  # -1: no such object
             val_loss: Any = self.val_losses[name]
             scores["loss"] = val_loss.compute()
@@ -96,10 +102,34 @@ class Detection(Task):
             if name == "val":
                 self.per_class = average_precisions(result, self.classes)
 
+    def _mean_average_precision(self, pairs: list[Pair]) -> dict[str, Tensor]:
+        """What the metric says of all images of all processes; the first one computes, the others wait."""
+        if self.trainer.world_size == 1:
+            return average_precision(pairs)
+        shares: list[Any] = [None] * self.trainer.world_size
+        dist.all_gather_object(shares, pairs)
+        # in turns, as they were dealt out: the order decides between equal scores
+        dealt = [pair for row in zip_longest(*shares) for pair in row if pair]
+        result: list[Any] = [average_precision(dealt) if self.global_rank == 0 else None]
+        dist.broadcast_object_list(result)
+        return result[0]
+
+
+def average_precision(pairs: Sequence[Pair]) -> dict[str, Tensor]:
+    """The metric of (detections, truth) of each image."""
+    metric = mean_average_precision()
+    metric.update([found for found, _ in pairs], [true for _, true in pairs])
+    result: dict[str, Tensor] = metric.compute()
+    return result
+
 
 def mean_average_precision() -> MeanAveragePrecision:
-    """COCO's metric by faster-coco-eval, equal to pycocotools."""
-    return MeanAveragePrecision(backend="faster_coco_eval", rec_thresholds=RECALLS, extended_summary=True)
+    """COCO's metric by faster-coco-eval, equal to pycocotools; of this process alone.
+
+    Its own gathering sends one message per image and waits forever where processes hold different numbers of them.
+    """
+    options = {"rec_thresholds": RECALLS, "extended_summary": True, "sync_on_compute": False}
+    return MeanAveragePrecision(backend="faster_coco_eval", **options)
 
 
 def average_precisions(result: dict[str, Tensor], classes: list[str]) -> dict[str, dict[str, float]]:

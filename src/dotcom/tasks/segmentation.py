@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
@@ -40,6 +41,8 @@ class Segmentation(Task):
         per_class: After a validation, ``IoU`` of each class that occurred.
     """
 
+    class_weights: Tensor | None
+
     def __init__(
         self,
         model: nn.Module,
@@ -57,7 +60,9 @@ class Segmentation(Task):
         if class_weights is not None and len(class_weights) != num_classes:
             raise ValueError(f"class_weights: expected {num_classes} numbers, one for each class, got {class_weights}")
         weights = None if class_weights is None else torch.tensor([float(weight) for weight in class_weights])
-        self.loss = nn.CrossEntropyLoss(weights, ignore_index=IGNORED, label_smoothing=label_smoothing)
+        # a setting, not a state: a checkpoint made with others can be evaluated
+        self.register_buffer("class_weights", weights, persistent=False)
+        self.label_smoothing = label_smoothing
         self.val_loss = nn.CrossEntropyLoss(ignore_index=IGNORED, reduction="none")
         self.counts = nn.ModuleDict(
             {name: MulticlassConfusionMatrix(num_classes, ignore_index=IGNORED) for name in self.evaluated}
@@ -68,11 +73,26 @@ class Segmentation(Task):
         images, classes = batch[0], batch[1].long()
         outputs = self.model(images)
         if isinstance(outputs, tuple):
-            loss = self.loss(outputs[0], classes) + AUXILIARY * self.loss(outputs[1], classes)
+            loss = self._loss(outputs[0], classes) + AUXILIARY * self._loss(outputs[1], classes)
         else:
-            loss = self.loss(outputs, classes)
+            loss = self._loss(outputs, classes)
         self.log("train/loss", loss, prog_bar=True)
         return loss
+
+    def _loss(self, logits: Tensor, classes: Tensor) -> Tensor:
+        """Weighted mean over all pixels that have a class; 0 where none has, of which PyTorch's mean makes NaN."""
+        total = F.cross_entropy(
+            logits,
+            classes,
+            self.class_weights,
+            ignore_index=IGNORED,
+            reduction="sum",
+            label_smoothing=self.label_smoothing,
+        )
+        counted = classes[classes != IGNORED]
+        each = self.class_weights
+        weights = torch.ones_like(counted, dtype=total.dtype) if each is None else each[counted]
+        return total / weights.sum().clamp(min=torch.finfo(total.dtype).tiny)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Update the metrics; returns the classes (B, H, W) that the network, not its average, sees."""
