@@ -171,11 +171,11 @@ def save_sbd(path, width, height) -> None:
         ),
         (
             lambda root: (root / "VOC2012/JPEGImages/2009_000002.jpg").unlink(),
-            "data.root=ROOT: 1 of 2 val images are not there: 2009_000002.jpg",
+            "data.root=ROOT: 1 of 2 val images are not there: VOC2012/JPEGImages/2009_000002.jpg",
         ),
         (
             lambda root: (root / "VOC2012/SegmentationClass/2009_000002.png").unlink(),
-            "data.root=ROOT: 1 masks are not there: ROOT/VOC2012/SegmentationClass/2009_000002.png",
+            "data.root=ROOT: 1 of 2 val masks are not there: VOC2012/SegmentationClass/2009_000002.png",
         ),
         (
             lambda root: Image.new("RGB", (90, 70)).save(root / "VOC2012/SegmentationClass/2009_000001.png"),
