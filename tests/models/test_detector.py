@@ -103,8 +103,8 @@ def test_losses__are_finite(backbone, loss, targets):
     assert summed(model, torch.rand(2, 3, SIDE, SIDE), targets).isfinite()
 
 
-@pytest.mark.parametrize("targets", [[TWO_BOXES, NO_BOXES], [NO_BOXES, NO_BOXES]], ids=["boxes", "no boxes"])
-def test_losses__are_those_of_torchvision(detector, targets):
+def test_losses__are_those_of_torchvision(detector):
+    targets = [TWO_BOXES, {name: value[:1] for name, value in TWO_BOXES.items()}]
     images = torch.rand(2, 3, SIDE, SIDE)
     ours = detector.losses(detector(images), targets)
     with_background = [target | {"labels": target["labels"] + 1} for target in targets]

@@ -129,7 +129,7 @@ class Detector(SSD):  # type: ignore[misc]
         """
         matches = torch.stack([(match >= 0).sum() for match in matched])
         background = -logits[matches == 0].log_softmax(dim=-1)[..., 0]
-        negatives = self.neg_to_pos_ratio * max(1, int(matches.sum()) // max(1, int((matches > 0).sum())))
+        negatives = int(self.neg_to_pos_ratio) * max(1, int(matches.sum()) // max(1, int((matches > 0).sum())))
         worst = background.topk(min(negatives, background.shape[1]), dim=1).values
         return worst.sum() / matches.sum().clamp(min=1)
 

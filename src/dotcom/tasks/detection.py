@@ -55,7 +55,7 @@ class Detection(Task):
         backbone_lr: float = 1.0,
     ) -> None:
         super().__init__(model, optimizer, scheduler, ema, channels_last, compile, backbone_lr)
-        self.seen: dict[str, list[Pair]] = {}
+        self.seen: dict[str, list[Pair]] = {name: [] for name in self.evaluated}
         self.val_losses = nn.ModuleDict({name: MeanMetric() for name in self.evaluated})
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
