@@ -13,6 +13,7 @@ import torch
 import train as train_module
 
 from conftest import REPO
+from dotcom.errors import UsageError, explain
 from dotcom.models import Classifier, DoTCoM
 from files import make_coco, make_masks
 from test_checked import asked
@@ -117,6 +118,27 @@ def test_evaluation__gives_the_scores_of_the_run(run, train, tmp_path):
     for name in ("predictions.json", "per_class.csv"):
         if (run.folder / name).exists():
             assert only(tmp_path, f"runs/*/*/{name}").read_text() == (run.folder / name).read_text()
+
+
+def test_checkpoints__ask_for_the_settings_that_their_weights_do_not_tell(run):
+    """A loss or anchors of another kind would give other boxes, and no error."""
+    changed = ["loss=hard_negative", "anchor_scales=[0.3,0.9]"] if is_detection(run) else ["backbone_lr=1.0"]
+    added = ["loss=focal", r"anchor_scales=\[0.2,0.95\]"] if is_detection(run) else ["backbone_lr=0.5"]
+    for change, add in zip(changed, added, strict=True):
+        with pytest.raises(UsageError, match=rf"last\.ckpt: .* add {add}"):
+            asked(" ".join([*run.settings, f"ckpt_path={run.folder / 'last.ckpt'}", "epochs=2", change]))
+
+
+@pytest.mark.parametrize("run", [DETECTION], indirect=True, ids=["detection"])
+@pytest.mark.parametrize("fit", [True, False])
+def test_monitor__of_what_the_val_split_lacks_is_named(run, tmp_path, fit):
+    settings = [*run.settings, "monitor=val/map_large", f"output_dir={tmp_path}", f"fit={fit}"]
+    settings += ["epochs=1"] if fit else [f"ckpt_path={run.folder / 'best.ckpt'}"]
+    with pytest.raises(Exception) as raised:  # noqa: PT011 of Lightning or ours, but one line in any case
+        train_module.run(asked(" ".join(settings)))
+    assert explain(raised.value) == (
+        "monitor=val/map_large: the val split holds nothing to measure it on; choose another monitor= or other data"
+    )
 
 
 def test_resume__goes_on_for_more_epochs(run, tmp_path, capsys):

@@ -154,7 +154,7 @@ def flat(message: str) -> str:
 
 def spelled(value: Any) -> str:
     """A value as one writes it on the command line."""
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, Sequence) and not isinstance(value, str):
         return f"[{','.join(map(spelled, value))}]"
     if isinstance(value, bool):
         return str(value).lower()

@@ -1,5 +1,7 @@
 """A scene depends on its number alone, and its boxes and masks say exactly where its things are."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -200,3 +202,10 @@ def test_augmentation__leaves_the_scenes_in_memory_as_they_are(dataset, transfor
 def test_set__ends(monkeypatch):
     monkeypatch.setitem(SIZES, "val", 3)
     assert len(list(fashion_masks("val", whole_masks()))) == 3
+
+
+@pytest.mark.parametrize("dataset", [fashion_boxes, fashion_masks])
+def test_set__travels_to_loader_processes(dataset):
+    """On macOS and Windows these are started afresh, so the set is pickled."""
+    image, _ = pickle.loads(pickle.dumps(dataset("val", whole_masks())))[3]
+    assert torch.equal(image, dataset("val", whole_masks())[3][0])

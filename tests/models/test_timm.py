@@ -12,6 +12,7 @@ from torch import nn
 
 from dotcom.errors import CONF
 from dotcom.models.classifier import Classifier
+from dotcom.models.segmenter import Segmenter
 from dotcom.models.timm import TimmBackbone
 from dotcom.models.weights import load_weights
 
@@ -164,6 +165,13 @@ def test_image_size__is_passed_to_networks_made_for_one_size():
             backbone(torch.empty(1, 3, 224, 224))
         with pytest.raises(ValueError, match=r"expected images of 240x240, got 224x224; set image_size"):
             on_meta("crossvit_tiny_240", pyramid=False)(torch.empty(1, 3, 224, 224))
+
+
+def test_segmenter__refuses_networks_made_for_one_size():
+    with torch.device("meta"):
+        backbone = TimmBackbone("swin_tiny_patch4_window7_224", image_size=256)
+        with pytest.raises(ValueError, match="takes 256x256 images only; a segmenter meets any size"):
+            Segmenter(backbone, num_classes=2)
 
 
 def test_forward__names_a_size_it_cannot_take():
