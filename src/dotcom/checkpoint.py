@@ -18,6 +18,7 @@ MUST_MATCH = (
     "auxiliary",
     "loss",
     "anchor_scales",
+    "extra_channels",
     "data.num_classes",
     "ema",
 )

@@ -1,4 +1,4 @@
-"""Object detection: SSDLite on two maps of a backbone and four smaller ones, assembled from torchvision's parts.
+"""Object detection: SSDLite on two maps of a backbone and smaller ones, assembled from torchvision's parts.
 
 Shapes: B images, A anchors, K classes, N objects of one image.
 """
@@ -43,6 +43,8 @@ class Detector(SSD):  # type: ignore[misc]
             ``"focal"`` (arXiv:1708.02002), on all anchors.
         anchor_scales: Side of a square anchor on the largest and on the smallest map, as fractions of the image.
             A small image has few cells on the later maps: give it large anchors on the first.
+        extra_channels: Width of each map beyond stride 32, every one half as large as the one before. A small image
+            needs fewer: batch norm over maps of one pixel is noise, which it hands down to the backbone.
         weights: A checkpoint to start from, also of a classifier; see ``load_weights``.
 
     Raises:
@@ -55,6 +57,7 @@ class Detector(SSD):  # type: ignore[misc]
         num_classes: int,
         loss: DetectionLoss = "hard_negative",
         anchor_scales: Sequence[float] = (0.2, 0.95),
+        extra_channels: Sequence[int] = EXTRA_CHANNELS,
         weights: str | None = None,
     ) -> None:
         if loss not in get_args(DetectionLoss):
@@ -62,7 +65,7 @@ class Detector(SSD):  # type: ignore[misc]
         if not set(STRIDES) <= set(backbone.strides):
             raise ValueError(f"a detector reads maps at strides {STRIDES}, the backbone has {backbone.strides}")
         backbone = backbone.keep(backbone.strides.index(STRIDES[-1]) + 1)
-        widths = [*backbone.channels[-2:], *EXTRA_CHANNELS]
+        widths = [*backbone.channels[-2:], *extra_channels]
         smallest, largest = anchor_scales
         if not 0 < smallest < largest <= 1:
             raise ValueError(f"anchor_scales must be two rising numbers above 0, up to 1, got {list(anchor_scales)}")
@@ -80,7 +83,7 @@ class Detector(SSD):  # type: ignore[misc]
             topk_candidates=300,
             detections_per_img=100,  # as many as COCO looks at
         )
-        self.extra = nn.ModuleList(map(extra_block, widths[1:], EXTRA_CHANNELS))
+        self.extra = nn.ModuleList(map(extra_block, widths[1:], extra_channels))
         self.loss = loss
         init_weights(self.extra, "extra")
         init_weights(self.head, "head", std=0.03)
