@@ -26,6 +26,15 @@ def summed(network: Detector, images: Tensor, targets: list[dict[str, Tensor]]) 
     return torch.stack(list(network.losses(network(images), targets).values())).sum()
 
 
+def test_extra_channels__say_how_many_maps_follow(backbone):
+    few = Detector(backbone, num_classes=3, extra_channels=[256])
+    outputs = few(torch.rand(2, 3, 96, 96))
+    assert outputs["anchors"].shape == (6 * (6 * 6 + 3 * 3 + 2 * 2), 4)
+    assert outputs["cls_logits"].shape == (2, len(outputs["anchors"]), 4)
+    with pytest.raises(ValueError, match=r"extra_channels must be even numbers above 0, got \[0\]"):
+        Detector(backbone, num_classes=3, extra_channels=[0])
+
+
 def test_empty_images__teach_what_is_background(detector):
     """Torchvision takes three negatives per match, so none of an image without objects."""
     images = torch.rand(3, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))

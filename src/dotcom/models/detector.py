@@ -48,7 +48,7 @@ class Detector(SSD):  # type: ignore[misc]
         weights: A checkpoint to start from, also of a classifier; see ``load_weights``.
 
     Raises:
-        ValueError: If the backbone has no maps at strides 16 and 32.
+        ValueError: If the backbone has no maps at strides 16 and 32, or a width or scale is out of range.
     """
 
     def __init__(
@@ -64,6 +64,8 @@ class Detector(SSD):  # type: ignore[misc]
             raise ValueError(f"loss must be one of {get_args(DetectionLoss)}, got {loss!r}")
         if not set(STRIDES) <= set(backbone.strides):
             raise ValueError(f"a detector reads maps at strides {STRIDES}, the backbone has {backbone.strides}")
+        if any(width < 2 or width % 2 for width in extra_channels):
+            raise ValueError(f"extra_channels must be even numbers above 0, got {list(extra_channels)}")
         backbone = backbone.keep(backbone.strides.index(STRIDES[-1]) + 1)
         widths = [*backbone.channels[-2:], *extra_channels]
         smallest, largest = anchor_scales
