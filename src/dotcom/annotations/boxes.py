@@ -9,6 +9,8 @@ from dotcom.annotations.folders import first_three
 from dotcom.annotations.pictures import by, side_by_side, sizes
 from dotcom.errors import UsageError, listed
 
+A_FEW = 0.1  # share of photos of a wrong size with which a run may start; they are skipped, one by one
+
 Corners = tuple[float, float, float, float]  # x1 y1 x2 y2 in pixels, x2 and y2 exclusive
 
 

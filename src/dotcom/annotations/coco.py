@@ -1,11 +1,12 @@
 """Boxes in COCO's JSON format (https://cocodataset.org/#format-data): one file and one folder of images per split."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from dotcom.annotations.boxes import Box, Fitting, Photo, Photos, check_boxes, check_sizes
+from dotcom.annotations.boxes import A_FEW, Box, Fitting, Photo, Photos, check_boxes, check_sizes
 from dotcom.annotations.folders import existing_root, first_three, missing, spread
 from dotcom.errors import UsageError
 
@@ -50,7 +51,7 @@ def _classes(root: str | None, images: tuple[tuple[str, str], ...], annotations:
         _check_same(*contents[0], *contents[1])
     splits = [source.photos(content) for source, content in contents]
     for split in splits:
-        check_sizes(spread(split.photos), allowed=0.1)
+        check_sizes(spread(split.photos), allowed=A_FEW)
     return len(splits[0].classes)
 
 
@@ -112,7 +113,7 @@ class _Source:
     def photos(self, content: Any) -> Photos:
         """Images with their boxes, after all checks."""
         images, annotations, names = content["images"], content["annotations"], _categories(content)
-        self._check_ids(images, annotations, content["categories"], names)
+        self._check_ids(content)
         if absent := missing(self.folder, [image["file_name"] for image in images]):
             raise UsageError(
                 f"{self.name}: {len(absent)} of {len(images)} images are not in {self.folder}: {first_three(absent)}; "
@@ -133,21 +134,22 @@ class _Source:
                 crowd = bool(annotation.get("iscrowd", 0))
                 photo.boxes.append(Box(corners, labels[annotation["category_id"]], crowd, area))
         fitting.warn(self.name)
-        check_boxes(self.name, list(photos.values()))
-        return Photos(list(photos.values()), list(names.values()), list(names))
+        found = Photos(list(photos.values()), list(names.values()), list(names))
+        check_boxes(self.name, found.photos)
+        return found
 
-    def _check_ids(self, images: Any, annotations: Any, categories: Any, names: Mapping[int, str]) -> None:
-        known = {image["id"] for image in images}
-        for what, all_of_them, different in (("images", images, known), ("categories", categories, names)):
-            if len(different) < len(all_of_them):
-                counts = f"{len(all_of_them)} {what} have only {len(different)} different ids"
+    def _check_ids(self, content: Any) -> None:
+        ids = {key: {entry["id"] for entry in content[key]} for key in ("images", "categories")}
+        for key, known in ids.items():
+            if len(known) < len(content[key]):
+                counts = f"{len(content[key])} {key} have only {len(known)} different ids"
                 raise UsageError(f"{self.name}: {counts}; {EXPECTED}")
-        for field, there, key in (("category_id", set(names), "categories"), ("image_id", known, "images")):
-            if strangers := [annotation[field] for annotation in annotations if annotation[field] not in there]:
-                ids = first_three(dict.fromkeys(strangers))
+        for field, key in (("category_id", "categories"), ("image_id", "images")):
+            if strangers := [entry[field] for entry in content["annotations"] if entry[field] not in ids[key]]:
                 raise UsageError(
-                    f'{self.name}: {len(strangers)} annotations have an unknown {field}, not in "{key}": {ids}; '
-                    f'expected an id of "{key}", such as {first_three(sorted(there))}'
+                    f'{self.name}: {len(strangers)} annotations have an unknown {field}, not in "{key}": '
+                    f'{first_three(dict.fromkeys(strangers))}; expected an id of "{key}", such as '
+                    f"{first_three(sorted(ids[key]))}"
                 )
 
     def _bbox(self, bbox: Any, named: object) -> list[float]:
@@ -158,10 +160,9 @@ class _Source:
 
 def _categories(content: Any) -> dict[int, str]:
     """Names by id; one that several categories share is told apart by their ids."""
-    names = [str(category["name"]) for category in content["categories"]]
-    ids = [category["id"] for category in content["categories"]]
-    unique = [name if names.count(name) == 1 else f"{name} ({number})" for name, number in zip(names, ids, strict=True)]
-    return dict(sorted(zip(ids, unique, strict=True)))
+    names = {category["id"]: str(category["name"]) for category in content["categories"]}
+    bearers = Counter(names.values())
+    return {number: name if bearers[name] == 1 else f"{name} ({number})" for number, name in sorted(names.items())}
 
 
 def _check_same(one: _Source, content: Any, other: _Source, others: Any) -> None:

@@ -160,7 +160,7 @@ def _pairs(folder: Path, inside: str) -> list[Pair]:
     names = sorted(name for name in names_in(place / "images") if name.lower().endswith(EXTENSIONS))
     images = {Path(name).stem: name for name in names}
     masks = {Path(name).stem: name for name in names_in(place / "masks") if name.lower().endswith(".png")}
-    if twins := [name for name in names if Path(name).stem in images and name not in images.values()]:
+    if twins := [name for name in names if images[Path(name).stem] != name]:
         what = f"{len(twins)} images differ from others in their extension only"
         raise UsageError(f"{where}: {what}, but have one mask: {first_three(twins)}; {EXPECTED}")
     if not images:

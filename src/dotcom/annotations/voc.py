@@ -4,7 +4,7 @@ from functools import lru_cache
 from pathlib import Path
 from xml.etree import ElementTree
 
-from dotcom.annotations.boxes import Box, Corners, Fitting, Photo, Photos, check_boxes, check_sizes
+from dotcom.annotations.boxes import A_FEW, Box, Corners, Fitting, Photo, Photos, check_boxes, check_sizes
 from dotcom.annotations.folders import existing_root, first_three, missing, spread
 from dotcom.errors import UsageError, did_you_mean
 
@@ -51,7 +51,7 @@ def voc_detection_classes(root: str | None) -> int:
         UsageError: If a folder or file is missing or does not fit; one line.
     """
     for files in [_files(root, split) for split in LISTS]:
-        check_sizes([Photo(_image(file), 0, _parse(file)[0], []) for file in spread(files)], allowed=0.1)
+        check_sizes([Photo(_image(file), 0, _parse(file)[0], []) for file in spread(files)], allowed=A_FEW)
     return len(CLASSES)
 
 

@@ -118,8 +118,8 @@ class Detector(SSD):  # type: ignore[misc]
         losses: dict[str, Tensor] = self.compute_loss(shifted, outputs, [anchors] * len(targets), matched)
         if self.loss == "focal":
             losses["classification"] = self._focal(outputs["cls_logits"], shifted, matched)
-        else:
-            losses["classification"] = losses["classification"] + self._empty(outputs["cls_logits"], matched)
+        elif empty := [index for index, target in enumerate(targets) if len(target["boxes"]) == 0]:
+            losses["classification"] = losses["classification"] + self._empty(outputs["cls_logits"][empty], matched)
         return losses
 
     def _match(self, boxes: Tensor, anchors: Tensor) -> Tensor:
@@ -131,12 +131,16 @@ class Detector(SSD):  # type: ignore[misc]
         """Hard negatives of images without objects; torchvision takes three per match, so none of theirs.
 
         As many as the other images of the batch have on average, three at least.
+
+        Args:
+            logits: (E, A, K + 1) of the images without objects alone.
+            matched: Per image of the whole batch.
         """
-        matches = torch.stack([(match >= 0).sum() for match in matched])
-        background = -logits[matches == 0].log_softmax(dim=-1)[..., 0]
-        negatives = int(self.neg_to_pos_ratio) * max(1, int(matches.sum()) // max(1, int((matches > 0).sum())))
-        worst = background.topk(min(negatives, background.shape[1]), dim=1).values
-        return worst.sum() / matches.sum().clamp(min=1)
+        matches = sum(int((match >= 0).sum()) for match in matched)
+        others = len(matched) - len(logits)
+        negatives = int(self.neg_to_pos_ratio) * max(1, matches // max(1, others))
+        background = -logits.log_softmax(dim=-1)[..., 0]
+        return background.topk(min(negatives, background.shape[1]), dim=1).values.sum() / max(1, matches)
 
     def _focal(self, logits: Tensor, targets: list[dict[str, Tensor]], matched: list[Tensor]) -> Tensor:
         wanted = torch.zeros_like(logits)

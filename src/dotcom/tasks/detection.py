@@ -1,5 +1,6 @@
 """Object detection."""
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from typing import Any
@@ -55,7 +56,7 @@ class Detection(Task):
         backbone_lr: float = 1.0,
     ) -> None:
         super().__init__(model, optimizer, scheduler, ema, channels_last, compile, backbone_lr)
-        self.seen: dict[str, list[Pair]] = {name: [] for name in self.evaluated}
+        self.seen: dict[str, list[Pair]] = defaultdict(list)
         self.val_losses = nn.ModuleDict({name: MeanMetric() for name in self.evaluated})
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -67,7 +68,7 @@ class Detection(Task):
         return loss
 
     def on_validation_epoch_start(self) -> None:
-        self.seen = {name: [] for name in self.evaluated}
+        self.seen.clear()  # what an interrupted validation may have left
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Any:
         """Update the metrics; returns the detections of the network, not of its average, in original pixels."""
@@ -93,7 +94,7 @@ class Detection(Task):
 
     def on_validation_epoch_end(self) -> None:
         for name in self.evaluated:
-            result = self._mean_average_precision(self.seen[name])
+            result = self._measured(self.seen[name])
             scores = {key: result[key].to(self.device) for key in SUMMARY if result[key] >= 0}  # -1: no such object
             val_loss: Any = self.val_losses[name]
             scores["loss"] = val_loss.compute()
@@ -102,21 +103,21 @@ class Detection(Task):
             if name == "val":
                 self.per_class = average_precisions(result, self.classes)
 
-    def _mean_average_precision(self, pairs: list[Pair]) -> dict[str, Tensor]:
+    def _measured(self, pairs: list[Pair]) -> dict[str, Tensor]:
         """What the metric says of all images of all processes; the first one computes, the others wait."""
         if self.trainer.world_size == 1:
-            return average_precision(pairs)
+            return measured(pairs)
         shares: list[Any] = [None] * self.trainer.world_size
         dist.all_gather_object(shares, pairs)
         # in turns, as they were dealt out: the order decides between equal scores
         dealt = [pair for row in zip_longest(*shares) for pair in row if pair]
-        result: list[Any] = [average_precision(dealt) if self.global_rank == 0 else None]
+        result: list[Any] = [measured(dealt) if self.global_rank == 0 else None]
         dist.broadcast_object_list(result)
         return result[0]
 
 
-def average_precision(pairs: Sequence[Pair]) -> dict[str, Tensor]:
-    """The metric of (detections, truth) of each image."""
+def measured(pairs: Sequence[Pair]) -> dict[str, Tensor]:
+    """Mean average precision and so on from (detections, truth) of each image."""
     metric = mean_average_precision()
     metric.update([found for found, _ in pairs], [true for _, true in pairs])
     result: dict[str, Tensor] = metric.compute()
@@ -128,8 +129,9 @@ def mean_average_precision() -> MeanAveragePrecision:
 
     Its own gathering sends one message per image and waits forever where processes hold different numbers of them.
     """
-    options = {"rec_thresholds": RECALLS, "extended_summary": True, "sync_on_compute": False}
-    return MeanAveragePrecision(backend="faster_coco_eval", **options)
+    return MeanAveragePrecision(
+        backend="faster_coco_eval", rec_thresholds=RECALLS, extended_summary=True, sync_on_compute=False
+    )
 
 
 def average_precisions(result: dict[str, Tensor], classes: list[str]) -> dict[str, dict[str, float]]:

@@ -89,10 +89,9 @@ class Segmentation(Task):
             reduction="sum",
             label_smoothing=self.label_smoothing,
         )
-        counted = classes[classes != IGNORED]
-        each = self.class_weights
-        weights = torch.ones_like(counted, dtype=total.dtype) if each is None else each[counted]
-        return total / weights.sum().clamp(min=torch.finfo(total.dtype).tiny)
+        counts = classes != IGNORED  # no indexing with it: a GPU would have to wait to know the size of the result
+        shares = counts if self.class_weights is None else counts * self.class_weights[classes.where(counts, 0)]
+        return total / shares.sum().clamp(min=torch.finfo(total.dtype).tiny)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Update the metrics; returns the classes (B, H, W) that the network, not its average, sees."""
