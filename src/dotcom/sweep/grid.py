@@ -103,7 +103,7 @@ def as_typed(override: str) -> str:
 
 def readable(parts: Iterable[str]) -> str:
     """Parts of a name, joined; of characters that neither a shell nor Hydra takes for something else."""
-    return re.sub(r"[^\w.+-]+", "-", "__".join(parts))[:LONGEST].strip("-")
+    return re.sub(r"[^\w.+]+", "-", "__".join(parts))[:LONGEST].strip("-")
 
 
 def check_distinct(jobs: Sequence[Job], configs: Sequence[dict[str, Any]]) -> None:
