@@ -2,10 +2,11 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
@@ -50,10 +51,20 @@ def check_repeated(overrides: Sequence[str]) -> None:
             raise UsageError(f"{key}: set {count} times ({said}); expected it once, as in {key}=value,value")
 
 
-def swept_values(given: Sequence[str], params: dict[str, Any] | None) -> dict[str, list[str]]:
-    """Swept keys and their values as text, from an experiment's file and then from the command line, which wins."""
+def swept_values(
+    given: Sequence[str], params: Mapping[str, Any] | None, loader: ConfigLoader | None = None
+) -> dict[str, list[str]]:
+    """Swept keys and their values as text.
+
+    Args:
+        given: Overrides of the command line; they win.
+        params: Grid of an experiment's file.
+        loader: Of Hydra, which knows what ``glob`` can find.
+    """
     texts = [f"{key}={value}" for key, value in (params or {}).items()] + list(given)
-    parsed = {override.get_key_element(): override for override in OverridesParser.create().parse_overrides(texts)}
+    parsed = {
+        override.get_key_element(): override for override in OverridesParser.create(loader).parse_overrides(texts)
+    }
     swept = {key: override for key, override in parsed.items() if override.is_sweep_override()}
     if wrong := next((key for key in swept if key in LAUNCHER_KEYS), None):
         raise UsageError(f"{wrong}: expected one value for the whole sweep")

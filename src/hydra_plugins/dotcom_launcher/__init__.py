@@ -17,6 +17,8 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from rich.console import Console
+from rich.progress import track
 
 
 @dataclass
@@ -29,6 +31,7 @@ class DotcomLauncherConf:
 ConfigStore.instance().store(group="hydra/launcher", name="dotcom", node=DotcomLauncherConf, provider="dotcom")
 
 OF_THE_SWEEP = ("hydra.mode", "hydra.run.", "hydra.sweep", "hydra.launcher.", "hydra/launcher", "hydra/sweeper")
+LONG = 10  # jobs whose check takes so long that one wants to see it go on
 UNKNOWN = "/nonexistent"  # output folder of a job as long as it has no name
 
 
@@ -41,9 +44,10 @@ class DotcomLauncher(Launcher):
         from dotcom.sweep.grid import check_repeated, sweep_name, swept_values
 
         self.context, self.config = hydra_context, config
+        self.defaults: dict[tuple[str, ...], DictConfig] = {}  # by the choices made
         given = list(map(str, config.hydra.overrides.task))
         check_repeated(given)
-        self.swept = swept_values(given, config.hydra.sweeper.get("params"))
+        self.swept = swept_values(given, config.hydra.sweeper.get("params"), hydra_context.config_loader)
         if not self._given("hydra.sweep.dir="):
             base, _ = self._plain(config)
             with open_dict(config):
@@ -53,7 +57,11 @@ class DotcomLauncher(Launcher):
         from dotcom.sweep.grid import check_distinct, make_job
         from dotcom.sweep.session import Settings, sweep
 
-        configs = [self._checked(overrides) for overrides in job_overrides]
+        console, short = Console(stderr=True), len(job_overrides) < LONG
+        configs = [
+            self._checked(overrides)
+            for overrides in track(job_overrides, "checking", disable=short or not console.is_terminal, console=console)
+        ]
         jobs = [
             make_job(overrides, self.swept, config) for overrides, config in zip(job_overrides, configs, strict=True)
         ]
@@ -79,7 +87,10 @@ class DotcomLauncher(Launcher):
 
         _, cfg = self._plain(self.context.config_loader.load_sweep_config(self.config, list(overrides)))
         choices = HydraConfig.get().runtime.choices
-        return checked(cfg, compose("config", [text for text in overrides if text.partition("=")[0] in choices]))
+        chosen = tuple(text for text in overrides if text.partition("=")[0] in choices)
+        if chosen not in self.defaults:
+            self.defaults[chosen] = compose("config", list(chosen))
+        return checked(cfg, self.defaults[chosen])
 
     def _plain(self, config: DictConfig) -> tuple[dict[str, Any], DictConfig]:
         """A configuration without Hydra's own part: resolved, and as it is."""
