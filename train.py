@@ -13,6 +13,8 @@ from omegaconf import DictConfig
 
 from dotcom.config import checked, register_resolvers
 from dotcom.errors import UsageError, one_line_errors, unmeasured
+from dotcom.processes import PATIENCE, FolderLock, is_first, stop_with_parent
+from dotcom.record import Record
 
 register_resolvers()
 
@@ -20,9 +22,9 @@ register_resolvers()
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(cfg: DictConfig) -> float:
     """Run one job and return its monitored score, so that a sweeper can optimise it."""
-    if HydraConfig.get().mode is RunMode.MULTIRUN:
-        if "ddp" in str(cfg.hardware.strategy):  # its second process would start the whole sweep again
-            raise UsageError("hardware=ddp: expected one device per job in a sweep; run its jobs one by one without -m")
+    if HydraConfig.get().mode is RunMode.MULTIRUN:  # with another launcher; ours runs each job as a run of its own
+        if "ddp" in str(cfg.hardware.strategy) and "SLURM_JOB_ID" not in os.environ:
+            raise UsageError("hardware=ddp: its second process would start the sweep again; use hydra/launcher=dotcom")
         return checked_run(cfg)  # Hydra reports what failed, after all jobs have run
     with one_line_errors():  # here too, or Hydra would add a line of its own
         return checked_run(cfg)
@@ -32,21 +34,29 @@ def checked_run(cfg: DictConfig) -> float:
     """Refuse a bad configuration before anything heavy is imported, then run."""
     if cfg.output_dir != HydraConfig.get().runtime.output_dir:
         raise UsageError(f"output_dir={cfg.output_dir}: choose the folder of a run with hydra.run.dir={cfg.output_dir}")
+    stop_with_parent()
     choices = HydraConfig.get().runtime.choices
     chosen = [override for override in HydraConfig.get().overrides.task if override.split("=")[0] in choices]
-    return run(checked(cfg, hydra.compose("config", overrides=chosen)))
+    overrides = list(HydraConfig.get().overrides.task)
+    lock = FolderLock(Path(cfg.output_dir) / ".lock")
+    if is_first():
+        lock.acquire(PATIENCE)
+    config = checked(cfg, hydra.compose("config", overrides=chosen))
+    return run(config, Record(cfg.output_dir, config, dict(choices), overrides))
 
 
-def run(config: dict[str, Any]) -> float:
+def run(config: dict[str, Any], record: Record) -> float:
     """Build everything, train, evaluate the best checkpoint, and say where to look."""
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # wait briefly, then sleep: 1.4 times OMP_WAIT_POLICY=PASSIVE
     import lightning as L
     from hydra.utils import instantiate
 
     from dotcom.loggers import close_runs, quiet
+    from dotcom.models.cost import macs, parameters
     from dotcom.report import describe, report
 
     quiet()
+    record.update()
     exit_code = 1
     try:
         L.seed_everything(config["seed"], workers=True, verbose=False)
@@ -57,6 +67,7 @@ def run(config: dict[str, Any]) -> float:
         for logger in loggers:
             logger.log_hyperparams(config)
         describe(config, task.model, trainer)
+        record.update(parameters=parameters(task.model), macs=sum(macs(task.model, config["image_size"]).values()))
         started = time.perf_counter()
         if config["fit"]:
             trainer.fit(task, data, ckpt_path=config["ckpt_path"])
@@ -66,15 +77,20 @@ def run(config: dict[str, Any]) -> float:
         weights = "best" if config["fit"] else config["ckpt_path"]
         (scores,) = trainer.validate(task, data, ckpt_path=weights, verbose=False)
         report(config, scores, trainer, task.per_class, speed, minutes)
+        if config["monitor"] not in scores:
+            raise UsageError(unmeasured(config["monitor"]))
+        score = float(scores[config["monitor"]])
+        record.end("done", score=score, scores=scores, images_per_second=None if speed is None else float(speed))
         exit_code = 0
+        return score
     except SystemExit as stop:  # Lightning's answer to Ctrl-C and SIGTERM
         exit_code = stopped(config["output_dir"], stop)
+        record.end("preempted")
         sys.exit(exit_code)
     finally:
+        if exit_code == 1:
+            record.end("failed")
         close_runs(exit_code)
-    if config["monitor"] not in scores:
-        raise UsageError(unmeasured(config["monitor"]))
-    return float(scores[config["monitor"]])
 
 
 def present(parts: dict[str, Any]) -> list[Any]:
@@ -86,7 +102,7 @@ def stopped(folder: str, stop: SystemExit) -> int:
     """Say how to go on after Ctrl-C (exit code 130) or SIGTERM (143)."""
     last = Path(folder) / "last.ckpt"
     if last.exists():
-        print(f"stopped; go on with the same command and ckpt_path={last}", file=sys.stderr)
+        print(f"stopped; go on with the same command and hydra.run.dir={folder} resume=true", file=sys.stderr)
     return 143 if type(stop).__name__ == "SIGTERMException" else 130
 
 

@@ -2,11 +2,14 @@
 
 import pickle
 import zipfile
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from dotcom.errors import UsageError, spelled
+from dotcom.fingerprint import scientific
+from dotcom.processes import is_first
 
 SAME_BACKBONE = ("model._target_", "model.variant", "model.name", "block")  # or its weights would not fit
 MUST_MATCH = (
@@ -22,6 +25,42 @@ MUST_MATCH = (
     "data.num_classes",
     "ema",
 )
+
+
+def check_files(config: dict[str, Any]) -> None:
+    """Checkpoints named by the configuration exist, are checkpoints, and fit the network."""
+    if not config["fit"] and not config["ckpt_path"]:
+        raise UsageError("fit=false: expected ckpt_path=<file>, the checkpoint to evaluate")
+    if config["weights"] and config["ckpt_path"]:
+        raise UsageError("weights and ckpt_path: expected one; weights= starts a run, ckpt_path= resumes one")
+    check_folder(config)
+    same: tuple[str, ...] = MUST_MATCH
+    if config["resume"]:
+        same = tuple(key for key in scientific(config) if key != "epochs" and not key.startswith("task."))
+    for setting, keys, advice in (
+        ("weights", SAME_BACKBONE, ""),
+        ("ckpt_path", same, ", or use weights= to start another network from it"),
+    ):
+        if config[setting] and config[setting] != "timm":
+            config[setting] = path = str(Path(str(config[setting])).expanduser())
+            content = read_plain(setting, path)
+            if setting == "ckpt_path" or (isinstance(content, dict) and "config" in content):
+                saved = OmegaConf.create(config_of(setting, path, content))
+                check_match(f"{setting}={path}", saved, OmegaConf.create(config), keys, advice)
+            if setting == "ckpt_path":
+                check_resumable(f"ckpt_path={path}", content, config)
+
+
+def check_folder(config: dict[str, Any]) -> None:
+    """The folder holds no other run; with ``resume``, go on with the run that it holds."""
+    folder = Path(config["output_dir"])
+    last = folder / "last.ckpt"
+    if config["resume"] and config["ckpt_path"]:
+        raise UsageError("resume and ckpt_path: expected one; resume=true goes on with what is in hydra.run.dir")
+    if config["resume"] and last.exists():
+        config["ckpt_path"] = str(last)
+    elif (folder / "metrics.csv").exists() and not config["resume"] and is_first():
+        raise UsageError(f"hydra.run.dir={folder}: it holds a run already; choose another folder, or add resume=true")
 
 
 class _Blank:
@@ -94,7 +133,7 @@ def config_of(setting: str, path: str, content: Any) -> dict[str, Any]:
 def check_resumable(where: str, content: dict[str, Any], config: dict[str, Any]) -> None:
     """The checkpoint leaves epochs to train, and was trained with the same kind of optimizer."""
     done = content.get("epoch", -1) + 1
-    if config["fit"] and config["epochs"] <= done:
+    if config["fit"] and config["epochs"] < done + (not config["resume"]):
         raise UsageError(f"{where}: it has {done} epochs already; set epochs above {done}, or fit=false to evaluate it")
     stored, asked = (c.get("optimizer", {}).get("_target_") for c in (content["config"], config))
     if config["fit"] and stored and stored != asked:

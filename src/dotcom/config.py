@@ -3,9 +3,7 @@
 Nothing here imports torch: a typing mistake is answered in a fraction of a second.
 """
 
-import os
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
@@ -14,7 +12,7 @@ from dotcom.annotations.coco import coco_classes
 from dotcom.annotations.masks import mask_classes
 from dotcom.annotations.voc import voc_detection_classes
 from dotcom.annotations.voc_masks import voc_classes
-from dotcom.checkpoint import MUST_MATCH, SAME_BACKBONE, check_match, check_resumable, config_of, read_plain
+from dotcom.checkpoint import check_files
 from dotcom.errors import UsageError, did_you_mean, spelled
 from dotcom.hardware import cores, found, gpus, loading_cores
 from dotcom.layout import class_folders
@@ -25,6 +23,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "data.train_transform.auto_augment": ("rand", "trivial", None),
     "head": ("deeplabv3", "mobilevit"),
     "loss": ("hard_negative", "focal"),
+    "retry": ("failed", None),
     "separable": (True, False, None),
     "precision": ("32-true", "bf16-mixed", "16-mixed"),
 }
@@ -36,7 +35,16 @@ METRICS = {  # what each task measures, by the name of its class
 RANGES: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {  # in words: the test, and the dotted keys
     "a number above 0": (
         lambda value: value > 0,
-        ("clip", "epochs", "accumulate", "data.batch_size", "data.val_batch_size", "data.repeats", "optimizer.lr"),
+        (
+            "clip",
+            "epochs",
+            "accumulate",
+            "job_timeout",
+            "data.batch_size",
+            "data.val_batch_size",
+            "data.repeats",
+            "optimizer.lr",
+        ),
     ),
     "a number from 0 on": (
         lambda value: value >= 0,
@@ -55,7 +63,7 @@ RANGES: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {  # in wor
 }
 GROUPS = ("task", "data", "trainer", "callbacks", "logger")
 MISSING = object()
-UNTYPED = ("hardware.devices", "trainer.devices")  # a number, a list of numbers, or auto
+UNTYPED = ("hardware.devices", "trainer.devices", "slots")  # a number, a list of numbers, or auto
 
 
 def register_resolvers() -> None:
@@ -176,25 +184,3 @@ def check_choice(key: str, value: Any, allowed: tuple[Any, ...]) -> None:
     if not any(value == choice and type(value) is type(choice) for choice in allowed):
         word, known = spelled(value), [spelled(choice) for choice in allowed]
         raise UsageError(f"{key}={word}: expected {' | '.join(known)}{did_you_mean(word, known)}")
-
-
-def check_files(config: dict[str, Any]) -> None:
-    """Checkpoints named by the configuration exist, are checkpoints, and fit the network."""
-    if not config["fit"] and not config["ckpt_path"]:
-        raise UsageError("fit=false: expected ckpt_path=<file>, the checkpoint to evaluate")
-    if config["weights"] and config["ckpt_path"]:
-        raise UsageError("weights and ckpt_path: expected one; weights= starts a run, ckpt_path= resumes one")
-    if (Path(config["output_dir"]) / "metrics.csv").exists() and "LOCAL_RANK" not in os.environ:
-        raise UsageError(f"hydra.run.dir={config['output_dir']}: it holds a run already; choose another folder")
-    for setting, keys, advice in (
-        ("weights", SAME_BACKBONE, ""),
-        ("ckpt_path", MUST_MATCH, ", or use weights= to start another network from it"),
-    ):
-        if config[setting] and config[setting] != "timm":
-            config[setting] = path = str(Path(str(config[setting])).expanduser())
-            content = read_plain(setting, path)
-            if setting == "ckpt_path" or (isinstance(content, dict) and "config" in content):
-                saved = OmegaConf.create(config_of(setting, path, content))
-                check_match(f"{setting}={path}", saved, OmegaConf.create(config), keys, advice)
-            if setting == "ckpt_path":
-                check_resumable(f"ckpt_path={path}", content, config)

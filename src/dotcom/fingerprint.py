@@ -1,0 +1,63 @@
+"""Which settings can change a result, and a short name for them.
+
+Two runs of equal fingerprint train the same network on the same data in the same order, wherever they run and wherever
+they write. Nothing here imports torch.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+PLUMBING = ("hardware", "logger", "callbacks", "trainer", "hydra", "sweep", "arms", "slots", "job_timeout")
+PLUMBING_KEYS = {  # at any depth: where it runs, how fast, and where it writes
+    "arms",
+    "channels_last",
+    "check",
+    "ckpt_path",
+    "compile",
+    "fit",
+    "num_workers",
+    "output_dir",
+    "plan",
+    "precision",
+    "resume",
+    "retry",
+    "root",
+    "run_name",
+    "save_every_minutes",
+    "save_every_steps",
+    "status",
+}
+DIGITS = 8
+
+
+def scientific(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted keys and plain values of what matters to the result: model, data, task, optimiser, seed, length.
+
+    Left out are paths, loggers, callbacks, the hardware and what follows from it (precision, memory layout, loaders).
+
+    Args:
+        config: A resolved configuration, as plain values.
+    """
+    own = {key: value for key, value in config.items() if key not in PLUMBING}
+    return {key: value for key, value in sorted(flat(own)) if not PLUMBING_KEYS & set(key.split("."))}
+
+
+def fingerprint(config: Mapping[str, Any]) -> str:
+    """Eight hexadecimal digits that stand for the scientific settings."""
+    return digest(scientific(config))
+
+
+def digest(value: Any) -> str:
+    """Eight hexadecimal digits of any plain value; equal values give equal digits on every machine."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:DIGITS]
+
+
+def flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values of nested dicts; a list is a value."""
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

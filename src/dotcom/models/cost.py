@@ -1,0 +1,30 @@
+"""What a network costs, counted."""
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+KINDS = {"convolution": "convolution", "mm": "linear", "addmm": "linear"}  # everything else is attention
+
+
+def parameters(network: nn.Module) -> int:
+    """Trainable numbers."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def macs(network: nn.Module, image_size: int) -> dict[str, int]:
+    """Multiply-accumulates of one square image in evaluation mode, of convolutions, linear layers and attention.
+
+    Note: the original's README counts convolutions alone, at 256, and cuts off after one decimal.
+    """
+    device = next(network.parameters()).device
+    training = network.training
+    # spelled out, as the counter does not know the fused attention of the CPU
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        network.eval()(torch.zeros(1, 3, image_size, image_size, device=device))
+    network.train(training)
+    counts = {"convolution": 0, "linear": 0, "attention": 0}
+    for operation, flops in counter.get_flop_counts()["Global"].items():
+        counts[KINDS.get(str(operation).rpartition(".")[2], "attention")] += flops // 2
+    return counts

@@ -1,0 +1,105 @@
+"""What a run leaves for programs: ``run.json``, from its first seconds on. Nothing here imports torch."""
+
+import json
+import os
+import platform
+import subprocess
+import time
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from dotcom.errors import CONF, UsageError
+from dotcom.fingerprint import fingerprint
+from dotcom.processes import is_first
+
+
+def now() -> str:
+    """The time in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a file whole: after a crash there is the old one or the new one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(content, indent=1))
+    temporary.replace(path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The content of a file; empty if there is none."""
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        raise UsageError(f"{path}: not JSON, or damaged; expected what a run or a sweep has written") from None
+    return content
+
+
+class Record:
+    """``run.json`` of a run: what was asked, with what, and in the end what came out.
+
+    Args:
+        folder: Of the run. A record that is there already, of an interrupted run, is continued.
+        config: The resolved configuration, as plain values.
+        choices: Which file was chosen in each group.
+        overrides: What the command line said.
+    """
+
+    def __init__(self, folder: str, config: dict[str, Any], choices: dict[str, str], overrides: list[str]) -> None:
+        self.path = Path(folder) / "run.json"
+        before = read_json(self.path)
+        self.before = float(before.get("minutes", 0)) + lost_minutes(Path(folder), before)
+        self.started = time.time()
+        self.content: dict[str, Any] = {
+            "version": 1,
+            "name": config["run_name"],
+            "fingerprint": fingerprint(config),
+            "config": config,
+            "choices": choices,
+            "overrides": overrides,
+            **{key: config[key] for key in ("sweep", "arms", "seed", "monitor")},
+            "commit": commit(),
+            "versions": versions(),
+            "state": "running",
+            "started": before.get("started") or now(),
+            "attempt": self.started,
+            "ended": None,
+        }
+        self.content |= {key: before.get(key) for key in ("parameters", "macs", "images_per_second", "score", "scores")}
+
+    def update(self, **facts: Any) -> None:
+        """Add facts, and write all of it; the minutes of training count over every attempt."""
+        minutes = self.before + (time.time() - self.started) / 60
+        self.content |= {"minutes": minutes} | facts
+        if is_first():
+            write_json(self.path, self.content)
+
+    def end(self, state: str, **facts: Any) -> None:
+        """Write how it ended: done, failed or preempted."""
+        self.update(state=state, ended=now(), **facts)
+
+
+def lost_minutes(folder: Path, before: dict[str, Any]) -> float:
+    """How long an attempt ran that was killed before it could say so."""
+    seen = read_json(folder / "progress.json").get("updated", 0.0)
+    return max(0.0, seen - before["attempt"]) / 60 if before.get("state") == "running" else 0.0
+
+
+def commit() -> str | None:
+    """The commit of the code, with a plus sign if files differ from it; None outside a repository."""
+    git = ["git", "-C", str(CONF.parent)]
+    try:
+        head = subprocess.run([*git, "rev-parse", "--short=10", "HEAD"], capture_output=True, text=True, check=True)
+        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head.stdout.strip() + ("+" if changed.stdout.strip() else "")
+
+
+def versions() -> dict[str, str]:
+    """Of Python and the packages that decide about numbers."""
+    packages = ("dotcom", "torch", "torchvision", "lightning")
+    return {"python": platform.python_version()} | {name: metadata.version(name) for name in packages}

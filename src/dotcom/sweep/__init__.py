@@ -1,0 +1,1 @@
+"""Many runs of one question: which there are, what became of each, and how they are run."""

@@ -1,0 +1,108 @@
+"""What a person sees of a running sweep: a table that moves, or lines where there is no terminal."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from dotcom.record import read_json
+from dotcom.sweep.child import last_lines
+from dotcom.sweep.ledger import STATES, Ledger
+
+COLOURS = {"pending": "dim", "running": "cyan", "done": "green", "failed": "red", "preempted": "yellow"}
+FIRST = ("running", "failed", "preempted", "pending", "done")  # what is shown if not all has a place
+
+
+def progress_of(folder: Path) -> dict[str, Any]:
+    """What a run says of itself while it trains; nothing if it has not begun."""
+    return read_json(folder / "progress.json")
+
+
+def table_of(ledger: Ledger, names: Sequence[str], places: int | None = None) -> Table:
+    """One row per job: state, epoch, score, time left.
+
+    Args:
+        ledger: Of the sweep.
+        names: Of its jobs.
+        places: Most rows; None for all.
+    """
+    states = {name: ledger.jobs[name]["state"] for name in names}
+    order = sorted(names, key=lambda name: FIRST.index(states[name]))[:places]
+    counts = Counter(states.values())
+    total = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
+    table = Table(caption=total, caption_justify="left")
+    table.add_column("job", overflow="fold")
+    for heading in ("state", "epoch", "score", "left"):
+        table.add_column(heading, justify="left" if heading == "state" else "right")
+    for name in (name for name in names if name in order):
+        table.add_row(name.rpartition("__")[0], *cells(ledger, name))
+    return table
+
+
+def cells(ledger: Ledger, name: str) -> tuple[str, str, str, str]:
+    """State, epoch, score and time left of one job, as text."""
+    entry = ledger.jobs[name]
+    state, score = entry["state"], entry["score"]
+    seen = progress_of(ledger.folder / name) if state in ("running", "preempted") else {}
+    score = seen.get("score") if score is None else score
+    left = seen.get("left") if state == "running" else None
+    return (
+        f"[{COLOURS[state]}]{state}[/]",
+        f"{seen['epoch']:.1f}/{seen['epochs']}" if seen else "",
+        "" if score is None else f"{score:.4f}",
+        "" if left is None else str(timedelta(seconds=round(left))),
+    )
+
+
+class Board:
+    """Shows a sweep while it runs.
+
+    Args:
+        ledger: Of the sweep.
+        names: Of the jobs that were asked for.
+    """
+
+    def __init__(self, ledger: Ledger, names: Sequence[str], console: Console | None = None) -> None:
+        self.ledger, self.names = ledger, names
+        self.console = console or Console()
+        self.live: Live | None = None
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Keep the table on the screen; without a terminal, there are only lines."""
+        if not self.console.is_terminal:
+            yield
+            return
+        with Live(get_renderable=self.table, console=self.console, refresh_per_second=1) as self.live:
+            yield
+        self.live = None
+
+    def table(self) -> Table:
+        """As much of the table as the screen takes."""
+        return table_of(self.ledger, self.names, max(5, self.console.height - 6))
+
+    def changed(self, name: str) -> None:
+        """A job has another state: a line for logs."""
+        if self.live is None:
+            entry = self.ledger.jobs[name]
+            done = sum(self.ledger.jobs[each]["state"] == "done" for each in self.names)
+            score = "" if entry["score"] is None else f"  {entry['score']:.4f}"
+            reason = f"  {entry['reason']}" if entry["reason"] else ""
+            print(f"[{done}/{len(self.names)}] {name}  {entry['state']}{score}{reason}", flush=True)
+
+    def failures(self) -> list[str]:
+        """Name, reason and the last lines of the log of each job that has no result."""
+        lines = []
+        for name in self.names:
+            entry = self.ledger.jobs[name]
+            if entry["state"] in ("failed", "preempted"):
+                log = self.ledger.folder / entry["log"]
+                lines += ["", f"{entry['state']}: {name}: {entry['reason']}", f"  {log}"]
+                lines += [f"  | {line}" for line in last_lines(log)]
+        return lines

@@ -1,0 +1,128 @@
+"""Which jobs a sweep has: what is swept, the arms, and a name for each job and for the whole."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+
+from dotcom.errors import UsageError
+from dotcom.fingerprint import digest, fingerprint, scientific
+
+LAUNCHER_KEYS = ("slots", "retry", "status", "plan", "job_timeout")  # of the sweep itself, not of its jobs
+LONGEST = 120  # characters of a folder's name, before the fingerprint
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a sweep.
+
+    Attributes:
+        name: Of its folder in the sweep's: what is swept, in words, and the fingerprint.
+        overrides: What its command line says.
+        arms: Its swept settings other than the seed, such as ``co_bias=false``; runs of one arm are repetitions.
+        seed: Of its configuration.
+        fingerprint: Of its scientific settings.
+        cpus: Processes that compute on the CPU; 0 where a GPU does.
+    """
+
+    name: str
+    overrides: tuple[str, ...]
+    arms: tuple[str, ...]
+    seed: int
+    fingerprint: str
+    cpus: int = 1
+
+
+def key_of(override: str) -> str:
+    """``co_bias`` of ``co_bias=true``, also of ``+co_bias=true``."""
+    return override.partition("=")[0].lstrip("+~")
+
+
+def check_repeated(overrides: Sequence[str]) -> None:
+    """Raise UsageError if the command line sets a key twice: Hydra would take the last one without a word."""
+    for key, count in Counter(map(key_of, overrides)).items():
+        if count > 1:
+            said = " ".join(override for override in overrides if key_of(override) == key)
+            raise UsageError(f"{key}: set {count} times ({said}); expected it once, as in {key}=value,value")
+
+
+def swept_values(given: Sequence[str], params: dict[str, Any] | None) -> dict[str, list[str]]:
+    """Swept keys and their values as text, from an experiment's file and then from the command line, which wins."""
+    texts = [f"{key}={value}" for key, value in (params or {}).items()] + list(given)
+    parsed = {override.get_key_element(): override for override in OverridesParser.create().parse_overrides(texts)}
+    swept = {key: override for key, override in parsed.items() if override.is_sweep_override()}
+    if wrong := next((key for key in swept if key in LAUNCHER_KEYS), None):
+        raise UsageError(f"{wrong}: expected one value for the whole sweep")
+    return {
+        key.lstrip("+"): [as_typed(f"{key}={value}").partition("=")[2] for value in values_of(override)]
+        for key, override in swept.items()
+    }
+
+
+def values_of(override: Override) -> list[Any]:
+    """The values of ``key=a,b``, ``range`` or ``glob``; none of an interval, which only some sweepers know."""
+    return list(override.sweep_string_iterator()) if override.is_discrete_sweep() else []
+
+
+def sweep_name(base: dict[str, Any], swept: dict[str, list[str]]) -> str:
+    """A name that says what is swept, and stays the same as long as the question is the same.
+
+    Args:
+        base: The resolved configuration without the swept settings.
+        swept: Keys and values.
+    """
+    return f"{readable(swept)}__{digest([scientific(base), sorted(swept.items())])}"
+
+
+def make_job(overrides: Sequence[str], swept: Iterable[str], config: dict[str, Any]) -> Job:
+    """A job from the overrides that Hydra's sweeper gives it and the configuration that they lead to."""
+    own = tuple(override for override in overrides if key_of(override) not in LAUNCHER_KEYS)
+    keys = set(swept)
+    varied = [as_typed(override) for override in own if key_of(override) in keys]
+    mark = fingerprint(config)
+    name = readable(override.replace("=", "-", 1) for override in varied) or "job"
+    if len(name) == LONGEST:
+        mark_of_rest = digest(sorted(varied))
+        name = f"{name}-{mark_of_rest}"
+    arms = tuple(override for override in varied if key_of(override) != "seed")
+    hardware = config["hardware"]
+    devices = hardware["devices"] if isinstance(hardware["devices"], int) else 1
+    cpus = devices if hardware["accelerator"] == "cpu" else 0
+    return Job(f"{name}__{mark}", own, arms, config["seed"], mark, cpus)
+
+
+def as_typed(override: str) -> str:
+    """``co_bias=true`` from Hydra's ``co_bias=True``."""
+    key, _, value = override.lstrip("+").partition("=")
+    return f"{key}={value.lower() if value in ('True', 'False') else value}"
+
+
+def readable(parts: Iterable[str]) -> str:
+    """Parts of a name, joined; of characters that neither a shell nor Hydra takes for something else."""
+    return re.sub(r"[^\w.+]+", "-", "__".join(parts))[:LONGEST].strip("-")
+
+
+def check_distinct(jobs: Sequence[Job], configs: Sequence[dict[str, Any]]) -> None:
+    """Raise UsageError if two jobs would do the same."""
+    seen: dict[str, Job] = {}
+    for job, config in zip(jobs, configs, strict=True):
+        other = seen.setdefault(digest(config), job)
+        if other is not job:
+            both = " and ".join(" ".join((*one.arms, f"seed={one.seed}")) for one in (other, job))
+            raise UsageError(f"two jobs of the sweep are the same: {both}; expected each value once")
+
+
+def describe(jobs: Sequence[Job]) -> str:
+    """``2 arms x 3 seeds = 6 jobs``, or what there is if the grid has gaps."""
+    arms, seeds = len({job.arms for job in jobs}), len({job.seed for job in jobs})
+    times = f"{counted(arms, 'arm')} x {counted(seeds, 'seed')} = " if arms * seeds == len(jobs) else ""
+    return f"{times}{counted(len(jobs), 'job')}"
+
+
+def counted(number: int, thing: str) -> str:
+    """``1 arm``, ``2 arms``."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"

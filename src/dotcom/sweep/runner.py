@@ -1,0 +1,157 @@
+"""Runs the jobs of a sweep, some at a time, each in a process of its own."""
+
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+
+from dotcom.hardware import cores
+from dotcom.record import now, read_json
+from dotcom.sweep.board import Board, progress_of
+from dotcom.sweep.child import Child, verdict
+from dotcom.sweep.grid import Job
+from dotcom.sweep.ledger import Ledger
+
+PAUSE = 0.2  # seconds between two looks at the jobs
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+Command = Callable[[Job], list[str]]
+
+
+class Runner:
+    """Starts jobs as places become free, notes what becomes of them, and stops them all when it is told to.
+
+    Args:
+        ledger: Where states are written.
+        jobs: Of the grid.
+        command: The command line of a job.
+        slots: One environment for each place: what a job that runs there has to know.
+        timeout: Minutes after which a job is stopped and counts as failed; None for no limit.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        jobs: Sequence[Job],
+        command: Command,
+        slots: Sequence[dict[str, str]],
+        timeout: float | None = None,
+    ) -> None:
+        self.ledger, self.command, self.timeout = ledger, command, timeout
+        self.jobs = {job.name: job for job in jobs}
+        self.board = Board(ledger, list(self.jobs))
+        self.free = list(slots)
+        self.threads = max(1, cores() // len(slots))
+        self.running: dict[str, tuple[Child, dict[str, str]]] = {}
+        self.late: set[str] = set()
+        self.stopped_by: signal.Signals | None = None
+
+    def run(self, names: Sequence[str]) -> int:
+        """Run these jobs; returns 0, or the exit code that tells which signal stopped them."""
+        waiting = list(names)
+        with self._signals(), self.board.shown():
+            while self.running or (waiting and self.stopped_by is None):
+                while waiting and self.free and self.stopped_by is None:
+                    self._start(waiting.pop(0))
+                self._look()
+                time.sleep(PAUSE)
+        return 0 if self.stopped_by is None else 128 + self.stopped_by
+
+    def time_arms(self, names: Sequence[str], seconds: float) -> dict[tuple[str, ...], float]:
+        """Run one job of each arm for a while and stop it; returns the minutes that each arm's jobs will take.
+
+        Nothing is thrown away: a timed job goes on from there when the sweep runs.
+        """
+        estimates: dict[tuple[str, ...], float] = {}
+        first = {self.jobs[name].arms: name for name in reversed(names)}
+        with self._signals(), self.board.shown():
+            for name in first.values():
+                if self.stopped_by is None:
+                    self._start(name)
+                while self.running:
+                    seen = progress_of(self.ledger.folder / name)
+                    child = self.running[name][0]
+                    begun = seen.get("updated", 0) > child.since and seen.get("left") is not None
+                    if begun and child.minutes * 60 > seconds:
+                        estimates[self.jobs[name].arms] = child.minutes + seen["left"] / 60
+                        child.stop()
+                    self._look()
+                    time.sleep(PAUSE)
+                if self.jobs[name].arms not in estimates and self.ledger.jobs[name]["state"] == "done":
+                    estimates[self.jobs[name].arms] = read_json(self.ledger.folder / name / "run.json")["minutes"]
+        return estimates
+
+    def _start(self, name: str) -> None:
+        job, slot = self.jobs[name], self.free.pop(0)
+        command = self.command(job)
+        threads = {"OMP_NUM_THREADS": str(max(1, self.threads // job.cpus))} if job.cpus else {}
+        child = Child(command, self.ledger.folder / name, threads | slot)
+        self.running[name] = child, slot
+        attempts = self.ledger.jobs[name]["attempts"] + 1
+        began = {"state": "running", "start": now(), "end": None, "exit_code": None, "reason": None}
+        self.ledger.set(name, command=command, attempts=attempts, **began)
+        self.board.changed(name)
+
+    def _look(self) -> None:
+        """Stop what takes too long; note what has ended."""
+        for name, (child, slot) in list(self.running.items()):
+            if self.timeout is not None and child.minutes > self.timeout and self.stopped_by is None:
+                self.late.add(name)
+                child.stop()
+            if (code := child.poll()) is not None:
+                del self.running[name]
+                self.free.append(slot)
+                self._note(name, code)
+
+    def _note(self, name: str, code: int) -> None:
+        facts = verdict(code)
+        if name in self.late and facts["state"] != "done":
+            facts = {"state": "failed", "reason": f"took longer than job_timeout={self.timeout:g} minutes"}
+        record = read_json(self.ledger.folder / name / "run.json")
+        if facts["state"] == "done" and record.get("state") != "done":
+            facts = {"state": "failed", "reason": "ended without a result"}
+        self.ledger.set(name, end=now(), exit_code=code, score=record.get("score"), **facts)
+        self.board.changed(name)
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """While jobs run, the first signal asks them to keep what they have and stop; a second one kills them."""
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            for child, _ in self.running.values():
+                child.kill() if self.stopped_by else child.stop()
+            self.stopped_by = self.stopped_by or signal.Signals(number)
+
+        before = {number: signal.signal(number, stop) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def slot_environments(slots: int | Sequence[str], visible: str | None) -> list[dict[str, str]]:
+    """One environment per place.
+
+    Args:
+        slots: How many places, or their devices: ``cuda:0``, ``cpu``.
+        visible: ``CUDA_VISIBLE_DEVICES`` of this process, whose entries the devices count, or None.
+    """
+    if isinstance(slots, int):
+        return [{} for _ in range(slots)]
+    numbers = visible.split(",") if visible else None
+    chosen = [int(device.partition(":")[2]) for device in slots if device.startswith("cuda")]
+    names = iter([numbers[number] if numbers else str(number) for number in chosen])
+    return [{"CUDA_VISIBLE_DEVICES": next(names) if device.startswith("cuda") else ""} for device in slots]
+
+
+def report(runner: Runner) -> list[str]:
+    """What is to be said at the end."""
+    states = [runner.ledger.jobs[name]["state"] for name in runner.jobs]
+    left = len(states) - states.count("done")
+    lines = runner.board.failures()
+    lines.append(f"{states.count('done')} of {len(states)} jobs done, {runner.ledger.path}")
+    if left:
+        failed = f"; failed ones ({states.count('failed')}) with retry=failed" if "failed" in states else ""
+        lines.append(f"the same command goes on{failed}")
+    return lines

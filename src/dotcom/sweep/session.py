@@ -1,0 +1,115 @@
+"""One call of ``python train.py -m``: says what it will do, then runs, goes on, estimates or only shows."""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from dotcom.errors import UsageError, spelled
+from dotcom.sweep.board import table_of
+from dotcom.sweep.child import command_line
+from dotcom.sweep.grid import Job, describe
+from dotcom.sweep.ledger import Ledger
+from dotcom.sweep.runner import Runner, report, slot_environments
+
+TIMED = 30.0  # seconds of each arm that plan=true runs
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The keys of the configuration that are the sweep's own.
+
+    Attributes:
+        slots: Jobs at a time, or one device for each place.
+        retry: ``"failed"`` to run failed jobs again.
+        status: Only show.
+        plan: Only estimate.
+        job_timeout: Minutes that a job may take.
+    """
+
+    slots: int | list[str]
+    retry: str | None
+    status: bool
+    plan: bool
+    job_timeout: float | None
+
+    def __post_init__(self) -> None:
+        listed = isinstance(self.slots, list)
+        devices = self.slots if isinstance(self.slots, list) else []
+        number = isinstance(self.slots, int) and not isinstance(self.slots, bool) and self.slots > 0
+        known = all(device == "cpu" or device.removeprefix("cuda:").isdigit() for device in map(str, devices))
+        if not (number or (listed and devices and known)):
+            raise UsageError(f"slots={spelled(self.slots)}: expected a number from 1 on, or devices: [cuda:0,cuda:1]")
+
+
+def sweep(
+    folder: Path,
+    jobs: Sequence[Job],
+    swept: dict[str, list[str]],
+    settings: Settings,
+    typed: Sequence[str],
+    hydra: Sequence[str],
+) -> dict[str, float | None]:
+    """Do what was asked for, and return the score of each job that has one, by the job's name.
+
+    Args:
+        folder: Of the sweep.
+        jobs: Of its grid.
+        swept: Keys and values of the grid.
+        settings: How to run it.
+        typed: The command line, of which the first word is the script that each job runs.
+        hydra: Overrides of Hydra's own settings, for each job.
+
+    Raises:
+        UsageError: If another process runs a sweep in this folder.
+        SystemExit: With 1 if a job has failed; with 130 or 143 after Ctrl-C or SIGTERM.
+    """
+    ledger = Ledger(folder, jobs, swept, list(typed))
+    names = [job.name for job in jobs]
+    print(f"{describe(jobs)}, in {folder}", flush=True)
+    if settings.status:
+        Console().print(table_of(ledger, names))
+    else:
+        ledger.lock.acquire()
+        ledger.recover(names)
+        slots = slot_environments(settings.slots, os.environ.get("CUDA_VISIBLE_DEVICES"))
+
+        def command(job: Job) -> list[str]:
+            return command_line(typed[0], job.overrides, hydra, folder / job.name, job.arms)
+
+        runner = Runner(ledger, jobs, command, slots, settings.job_timeout)
+        todo = ledger.to_run(names, retry=settings.retry == "failed")
+        if settings.plan:
+            plan(runner, todo, len(slots))
+        elif code := run(runner, todo):
+            sys.exit(code)
+    return {name: ledger.jobs[name]["score"] for name in names}
+
+
+def run(runner: Runner, todo: Sequence[str]) -> int:
+    """Run what is left, and say how it ended; returns the exit code."""
+    done = len(runner.jobs) - len(todo)
+    if done:
+        print(f"{len(todo)} to run; the others are done, or failed before", flush=True)
+    code = runner.run(todo)
+    states = {runner.ledger.jobs[name]["state"] for name in runner.jobs}
+    failed = states != {"done"}
+    stream = sys.stderr if failed else sys.stdout
+    print("\n".join(report(runner)), file=stream, flush=True)
+    return code or int(failed)
+
+
+def plan(runner: Runner, todo: Sequence[str], places: int) -> None:
+    """Time one job of each arm and say how long all will take."""
+    estimates = runner.time_arms(todo, TIMED)
+    for arm, minutes in estimates.items():
+        print(f"{' '.join(arm) or 'one arm'}: {minutes:.1f} minutes a job")
+    if runner.stopped_by is None:
+        total = sum(estimates.get(runner.jobs[name].arms, 0.0) for name in todo)
+        print(f"{len(todo)} jobs, {places} at a time: about {total / places / 60:.1f} hours; nothing is lost:")
+        print("the same command without plan=true goes on from here")
+    else:
+        sys.exit(128 + runner.stopped_by)

@@ -1,0 +1,93 @@
+"""The launcher behind ``python train.py -m``: one process per job, and a sweep that survives.
+
+Hydra's side only: it takes the grid from Hydra's sweeper and hands it to ``dotcom.sweep``.
+"""
+
+import sys
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from hydra import compose
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+
+@dataclass
+class DotcomLauncherConf:
+    """What ``hydra/launcher=dotcom`` means."""
+
+    _target_: str = "hydra_plugins.dotcom_launcher.DotcomLauncher"
+
+
+ConfigStore.instance().store(group="hydra/launcher", name="dotcom", node=DotcomLauncherConf, provider="dotcom")
+
+OF_THE_SWEEP = ("hydra.mode", "hydra.run.", "hydra.sweep", "hydra.launcher.", "hydra/launcher", "hydra/sweeper")
+UNKNOWN = "/nonexistent"  # output folder of a job as long as it has no name
+
+
+class DotcomLauncher(Launcher):
+    """Runs each job of a sweep as ``python train.py OVERRIDES`` in a process of its own."""
+
+    config: DictConfig
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        from dotcom.sweep.grid import check_repeated, sweep_name, swept_values
+
+        self.context, self.config = hydra_context, config
+        given = list(map(str, config.hydra.overrides.task))
+        check_repeated(given)
+        self.swept = swept_values(given, config.hydra.sweeper.get("params"))
+        if not self._given("hydra.sweep.dir="):
+            base, _ = self._plain(config)
+            with open_dict(config):
+                config.hydra.sweep.dir = str(Path(config.hydra.sweep.dir).with_name(sweep_name(base, self.swept)))
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        from dotcom.sweep.grid import check_distinct, make_job
+        from dotcom.sweep.session import Settings, sweep
+
+        configs = [self._checked(overrides) for overrides in job_overrides]
+        jobs = [
+            make_job(overrides, self.swept, config) for overrides, config in zip(job_overrides, configs, strict=True)
+        ]
+        check_distinct(jobs, configs)
+        settings = Settings(**{name: self._setting(name) for name in Settings.__annotations__})
+        hydra = [text for text in self.config.hydra.overrides.hydra if not text.startswith(OF_THE_SWEEP)]
+        scores = sweep(Path(self.config.hydra.sweep.dir), jobs, self.swept, settings, sys.argv, hydra)
+        return [
+            JobReturn(overrides=overrides, status=JobStatus.COMPLETED, _return_value=scores[job.name])
+            for overrides, job in zip(job_overrides, jobs, strict=True)
+        ]
+
+    def _given(self, start: str) -> bool:
+        return any(text.startswith(start) for text in self.config.hydra.overrides.hydra)
+
+    def _setting(self, name: str) -> Any:
+        value = self.config[name]
+        return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+
+    def _checked(self, overrides: Sequence[str]) -> dict[str, Any]:
+        """The configuration of a job, checked as the job itself will check it."""
+        from dotcom.config import checked
+
+        _, cfg = self._plain(self.context.config_loader.load_sweep_config(self.config, list(overrides)))
+        choices = HydraConfig.get().runtime.choices
+        return checked(cfg, compose("config", [text for text in overrides if text.partition("=")[0] in choices]))
+
+    def _plain(self, config: DictConfig) -> tuple[dict[str, Any], DictConfig]:
+        """A configuration without Hydra's own part: resolved, and as it is."""
+        config = deepcopy(config)
+        with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
+            config.hydra.runtime.output_dir = UNKNOWN
+        HydraConfig.instance().set_config(config)
+        cfg = deepcopy(config)
+        with open_dict(cfg):
+            del cfg["hydra"]
+        return cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True)), cfg
