@@ -1,7 +1,10 @@
 """What happens around the training steps: files written whole, progress, speed, pictures, a frozen backbone."""
 
 from dotcom.callbacks.checkpoint import WholeFiles
+from dotcom.callbacks.confusion import ConfusionMatrix
 from dotcom.callbacks.freeze import FrozenBackbone
+from dotcom.callbacks.gradients import GradientNorms
+from dotcom.callbacks.histograms import CoBiasHistograms
 from dotcom.callbacks.overlays import BoxGrid, MaskGrid
 from dotcom.callbacks.pictures import PredictionGrid
 from dotcom.callbacks.progress import Progress
@@ -10,8 +13,11 @@ from dotcom.callbacks.throughput import Throughput
 
 __all__ = [
     "BoxGrid",
+    "CoBiasHistograms",
     "CocoResults",
+    "ConfusionMatrix",
     "FrozenBackbone",
+    "GradientNorms",
     "MaskGrid",
     "PredictionGrid",
     "Progress",

@@ -8,6 +8,8 @@ import lightning as L
 from lightning.pytorch.callbacks import RichProgressBar
 from rich.console import Console
 
+from dotcom.logged import GRADIENTS
+
 
 class Progress(RichProgressBar):
     """Shows epoch, loss, metrics, images/s and the time left of the whole training.
@@ -64,5 +66,5 @@ class Progress(RichProgressBar):
             return
         epoch = trainer.current_epoch + 1
         values = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
-        shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items() if not name.startswith(GRADIENTS))
         print(f"epoch {epoch}/{trainer.max_epochs}  {shown}  left {self.time_left(trainer, epoch)}", flush=True)
