@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 
 from experiments.records import Run
 
@@ -26,6 +27,21 @@ class Arm:
     def name(self) -> str:
         """As on the command line: ``co_bias=false block=qib``; ``all`` if nothing but the seed was swept."""
         return " ".join(f"{key}={value}" for key, value in self.values.items()) or "all"
+
+    @property
+    def parameters(self) -> int:
+        """Of the network, which is the same in all runs."""
+        return self.runs[0].parameters
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one image."""
+        return self.runs[0].macs
+
+    @property
+    def minutes(self) -> float:
+        """Of training, mean over the runs."""
+        return fmean(run.minutes for run in self.runs)
 
     def scores(self, metric: str, at: str = "last") -> dict[int, float]:
         """The metric of each seed; see ``Run.value``."""

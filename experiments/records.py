@@ -133,11 +133,12 @@ def run_folders(path: Path) -> list[Path]:
     if not done:
         raise UsageError(f"{path}: none of its {len(sweep['jobs'])} jobs is done; continue the sweep first")
 
+    swept = {key.lstrip("+"): values for key, values in sweep["swept"].items() if key != "seed"}
+
     def place(name: str) -> list[int]:
-        written = dict(override.split("=", 1) for override in done[name]["overrides"])
+        written = dict(override.lstrip("+").partition("=")[::2] for override in done[name]["overrides"])
         return [values.index(written[key]) if written.get(key) in values else 0 for key, values in swept.items()]
 
-    swept = {key: values for key, values in sweep["swept"].items() if key != "seed"}
     return [path / name for name in sorted(done, key=place)]
 
 
