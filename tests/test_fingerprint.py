@@ -21,7 +21,14 @@ def test_fingerprint__changes_with_what_can_change_the_result(plain, override):
 
 @pytest.mark.parametrize(
     "override",
-    ["hardware=cpu", "logger=tensorboard", "data.num_workers=2", "compile=true", "data.check=true", "precision=bf16-mixed"],
+    [
+        "hardware=cpu",
+        "logger=tensorboard",
+        "data.num_workers=2",
+        "compile=true",
+        "data.check=true",
+        "precision=bf16-mixed",
+    ],
 )
 def test_fingerprint__stays_with_another_machine_folder_or_logger(plain, override):
     assert fingerprint(asked(override)) == plain
