@@ -9,8 +9,12 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dotcom.errors import UsageError, one_line_errors
+
+if TYPE_CHECKING:
+    from experiments.study import Study
 
 REFERENCE = (
     "arm that the others are compared with, as co_bias=false or false (default: the control, that is the arm with "
@@ -26,11 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table, or write it."""
     options = parser().parse_args(arguments)
     from experiments.formats import FORMATS  # SciPy takes a second to load; --help should not
-    from experiments.study import read_study
 
-    study = read_study(
-        options.runs, options.metric, options.at, options.by, options.reference, options.allow, options.level
-    )
+    study = chosen_study(options)
     text = FORMATS[options.format](study)
     if options.format == "csv":  # has no place for them
         print(*study.notes, sep="\n", file=sys.stderr)
@@ -43,6 +44,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     command = argparse.ArgumentParser("python -m experiments.table", description="A table with honest statistics.")
+    add_study(command)
+    command.add_argument("--format", choices=("markdown", "csv", "latex"), default="markdown", help="default: markdown")
+    command.add_argument("--out", type=Path, metavar="FILE", help="write to a file")
+    return command
+
+
+def add_study(command: argparse.ArgumentParser) -> None:
+    """The options that say what is compared with what."""
     command.add_argument("runs", nargs="+", type=Path, metavar="RUNS", help="folders of runs or sweeps")
     command.add_argument("--metric", metavar="NAME", help="what to compare, as val/loss (default: the runs' monitor)")
     command.add_argument("--at", choices=("last", "best"), default="last", help=AT)
@@ -52,9 +61,15 @@ def parser() -> argparse.ArgumentParser:
         "--allow", type=keys, default=(), metavar="KEY[,KEY]", help="keys that may differ; * stands for anything"
     )
     command.add_argument("--level", type=level, default=0.05, help="of the tests (default: 0.05)")
-    command.add_argument("--format", choices=("markdown", "csv", "latex"), default="markdown", help="default: markdown")
-    command.add_argument("--out", type=Path, metavar="FILE", help="write to a file")
-    return command
+
+
+def chosen_study(options: argparse.Namespace) -> "Study":
+    """The study that the options of ``add_study`` ask for."""
+    from experiments.study import read_study
+
+    return read_study(
+        options.runs, options.metric, options.at, options.by, options.reference, options.allow, options.level
+    )
 
 
 def keys(text: str) -> tuple[str, ...]:
