@@ -1,0 +1,1 @@
+"""One self-contained HTML page per study: table, curves, pictures, configurations and cost, without a network."""

@@ -1,0 +1,179 @@
+"""Runs and sweeps as their folders tell them: what was trained, how, what came out. Needs no account, no torch."""
+
+import csv
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from dotcom.errors import UsageError, did_you_mean, listed, spelled
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished run, from its ``run.json`` and ``metrics.csv``.
+
+    Args:
+        folder: The run directory.
+        name: As the run calls itself, ``dotcom_tiny-fashion``; not unique.
+        seed: What the runs of two arms are paired by.
+        arms: ``key=value`` of every swept key but the seed, as it was written on the command line.
+        config: The resolved configuration, nested dicts.
+        choices: Choice of every configuration group, ``{"model": "dotcom_tiny"}``.
+        overrides: As on the command line.
+        commit: Of the code that ran, or None.
+        versions: Of dotcom, torch, lightning and python.
+        parameters: Of the network.
+        macs: Multiply-accumulates of one image.
+        minutes: Of training, over all attempts.
+        monitor: The metric that chose ``best.ckpt``.
+        scores: All metrics of ``best.ckpt``; top-1 and the like in [0, 1].
+    """
+
+    folder: Path
+    name: str
+    seed: int
+    arms: list[str]
+    config: dict[str, Any]
+    choices: dict[str, str]
+    overrides: list[str]
+    commit: str | None
+    versions: dict[str, str]
+    parameters: int
+    macs: int
+    minutes: float
+    monitor: str
+    scores: dict[str, float]
+
+    @cached_property
+    def curves(self) -> dict[str, list[tuple[int, float]]]:
+        """The (training step, value) pairs of every name in ``metrics.csv``, in the order of the file."""
+        path = self.folder / "metrics.csv"
+        series: dict[str, list[tuple[int, float]]] = {}
+        try:
+            with path.open(newline="") as file:
+                for row in csv.DictReader(file):
+                    for name, value in row.items():
+                        if value and name not in ("step", "epoch"):
+                            series.setdefault(name, []).append((int(row["step"]), float(value)))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:  # cut off, or not ours
+            raise UsageError(f"{path}: expected columns step, epoch and numbers below names ({error})") from error
+        return series
+
+    def curve(self, metric: str) -> list[tuple[int, float]]:
+        """The (training step, value) pairs of one name.
+
+        Raises:
+            UsageError: If there is no such name.
+        """
+        return known(metric, self.curves, f"{self.folder / 'metrics.csv'}")
+
+    def value(self, metric: str, at: str = "last") -> float:
+        """The metric after the last epoch (``last``), or of ``best.ckpt`` (``best``).
+
+        Raises:
+            UsageError: If it was not measured, or is not finite.
+        """
+        best = at == "best"
+        value = known(metric, self.scores, f"{self.folder / 'run.json'}") if best else self.curve(metric)[-1][1]
+        if not math.isfinite(value):
+            raise UsageError(f"{self.folder}: {metric} is {value}; expected a number, leave this run out")
+        return float(value)
+
+    def setting(self, key: str) -> str:
+        """The choice of a group or the value of a dotted key, as on the command line; ``unset`` if there is none."""
+        if key in self.choices:
+            return self.choices[key]
+        node: Any = self.config
+        for part in key.split("."):
+            if not isinstance(node, dict) or part not in node:
+                return "unset"
+            node = node[part]
+        return spelled(node)
+
+
+def load(paths: Iterable[str | Path]) -> list[Run]:
+    """The runs of some run directories and the done jobs of some sweep directories, each once.
+
+    The jobs of a sweep come in the order in which its values were written, so do its arms. See ``left_out``.
+
+    Raises:
+        UsageError: If a folder is neither, a run is not done, or nothing is done.
+    """
+    folders = [folder for path in map(Path, paths) for folder in run_folders(path)]
+    return [read_run(folder) for folder in {folder.resolve(): folder for folder in folders}.values()]
+
+
+def left_out(paths: Iterable[str | Path]) -> list[str]:
+    """For each sweep with jobs that are not done, a sentence that names them."""
+    sentences = []
+    for path in map(Path, paths):
+        jobs = read_json(path / "sweep.json")["jobs"] if (path / "sweep.json").is_file() else {}
+        missing = [f"{name} ({job['state']})" for name, job in jobs.items() if job["state"] != "done"]
+        if missing:
+            sentences.append(
+                f"{path}: {len(missing)} of {len(jobs)} jobs are not done, left out: {listed(missing, 20)}"
+            )
+    return sentences
+
+
+def run_folders(path: Path) -> list[Path]:
+    """The folder itself if it holds a run; of a sweep, those of its done jobs in swept order."""
+    if (path / "run.json").is_file():
+        return [path]
+    if not (path / "sweep.json").is_file():
+        inside = sorted({file.parent for name in ("run.json", "sweep.json") for file in path.glob(f"*/{name}")})
+        hint = f"; did you mean {path}/*?" if inside else ""
+        raise UsageError(f"{path}: expected the folder of a run (with run.json) or of a sweep (sweep.json){hint}")
+    sweep = read_json(path / "sweep.json")
+    done = {name: job for name, job in sweep["jobs"].items() if job["state"] == "done"}
+    if not done:
+        raise UsageError(f"{path}: none of its {len(sweep['jobs'])} jobs is done; continue the sweep first")
+
+    swept = {key.lstrip("+"): values for key, values in sweep["swept"].items() if key != "seed"}
+
+    def place(name: str) -> list[int]:
+        written = dict(override.lstrip("+").partition("=")[::2] for override in done[name]["overrides"])
+        return [values.index(written[key]) if written.get(key) in values else 0 for key, values in swept.items()]
+
+    return [path / name for name in sorted(done, key=place)]
+
+
+def read_run(folder: Path) -> Run:
+    """One run.
+
+    Raises:
+        UsageError: If it is not done, or its ``run.json`` lacks something.
+    """
+    path = folder / "run.json"
+    facts = read_json(path)
+    if facts.get("state") != "done":
+        raise UsageError(f"{folder}: expected a run that is done, this one is {facts.get('state')}; finish it first")
+    names = [entry.name for entry in fields(Run) if entry.name != "folder"]
+    if missing := [name for name in names if name not in facts]:
+        raise UsageError(f"{path}: lacks {listed(missing)}; expected what train.py writes at the end of a run")
+    return Run(folder=folder, **{name: facts[name] for name in names})
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file of version 1, or a UsageError."""
+    try:
+        facts = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file, though its sweep says that the job is done; run it again") from None
+    except ValueError as error:
+        raise UsageError(f"{path}: expected JSON ({error})") from None
+    if not isinstance(facts, dict) or facts.get("version") != 1:
+        raise UsageError(f"{path}: expected a record of version 1; it was written by another version of dotcom")
+    return facts
+
+
+def known(name: str, table: dict[str, Any], where: str) -> Any:
+    """``table[name]``, or a UsageError that suggests a name."""
+    if name not in table:
+        expected = listed([key for key in table if key.startswith("val")] or list(table), 8, " | ")
+        raise UsageError(f"{where}: no metric {name}; expected {expected}{did_you_mean(name, table)}")
+    return table[name]

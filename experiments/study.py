@@ -1,0 +1,163 @@
+"""The answer to "which arm is better, and can so few seeds tell?" from the folders of runs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from experiments.arms import Arm, group, reference, swept_keys
+from experiments.differences import Difference, circumstances, differences
+from experiments.records import Run, left_out, load
+from experiments.statistics import EXACT, RESAMPLES, Comparison, compare, needed_pairs
+
+from dotcom.errors import UsageError, listed
+
+
+@dataclass(frozen=True)
+class Study:
+    """Comparable runs, by arm, and what their comparison gives.
+
+    Args:
+        metric: Name of what is compared, ``val/top1``.
+        at: ``last`` epoch or ``best`` checkpoint.
+        level: Of the tests.
+        arms: In swept order.
+        reference: The one that the others are compared with.
+        comparisons: One for every other arm, in order; none if there is only one arm.
+        differences: All settings in which the runs differ, the swept ones too.
+        notes: Sentences that belong below the table.
+    """
+
+    metric: str
+    at: str
+    level: float
+    arms: list[Arm]
+    reference: Arm
+    comparisons: list[Comparison]
+    differences: list[Difference]
+    notes: list[str]
+
+    @property
+    def confidence(self) -> str:
+        """Of the intervals, ``95 %``."""
+        return f"{100 * (1 - self.level):g} %"
+
+    @property
+    def percent(self) -> bool:
+        """Whether the metric is a share in [0, 1], shown in percent: all of the val split but losses."""
+        return self.metric.startswith("val") and "loss" not in self.metric
+
+
+def read_study(
+    paths: Sequence[str | Path],
+    metric: str | None = None,
+    at: str = "last",
+    by: Sequence[str] = (),
+    control: str | None = None,
+    allow: Sequence[str] = (),
+    level: float = 0.05,
+) -> Study:
+    """Load, check, group, compare.
+
+    Args:
+        paths: Folders of runs and sweeps.
+        metric: What to compare; the runs' monitor if None.
+        at: ``last`` or ``best``.
+        by: Swept keys, where the runs do not say.
+        control: Name of the reference arm; see ``experiments.arms.reference``.
+        allow: Keys that may differ though they were not swept; ``*`` stands for anything.
+        level: Of the tests; intervals cover with 1 - level.
+
+    Raises:
+        UsageError: If a folder holds no finished run, runs are not comparable, or the metric was not measured.
+    """
+    runs = load(paths)
+    keys = [key for key in by or swept_keys(runs) if key != "seed"]
+    arms = group(runs, keys)
+    found = differences(runs, keys)
+    allowed = comparable(found, keys, allow)
+    metric = metric or shared_monitor(runs)
+    chosen = reference(arms, control)
+    scores = {arm.name: arm.scores(metric, at) for arm in arms}
+    for name, values in scores.items():
+        if not values.keys() & scores[chosen.name].keys():
+            mine, theirs = (listed([*map(str, seeds)], 8) for seeds in (values, scores[chosen.name]))
+            raise UsageError(
+                f"{name} (seeds {mine}) and {chosen.name} (seeds {theirs}): no seed in common; pairs are of one seed"
+            )
+    rows = compare(scores, chosen.name, level)
+    notes = [
+        *explanation(metric, at, level, rows),
+        *cautions(rows, level),
+        *(f"allowed to differ: {difference}" for difference in allowed),
+        *circumstances(runs),
+        *left_out(paths),
+    ]
+    return Study(metric, at, level, arms, chosen, rows, found, notes)
+
+
+def comparable(found: Sequence[Difference], keys: Sequence[str], allow: Sequence[str]) -> list[Difference]:
+    """The differences that nobody swept but ``allow`` lets pass.
+
+    Raises:
+        UsageError: If there are others; it lists them, one a line.
+    """
+    unmeant = [difference for difference in found if not difference.swept]
+    allowed = [d for d in unmeant if any(fnmatchcase(d.key, pattern) for pattern in allow)]
+    if refused := [difference for difference in unmeant if difference not in allowed]:
+        names = ",".join(difference.key for difference in refused)
+        raise UsageError(
+            f"the runs differ outside of what was swept ({', '.join([*keys, 'seed'])}), so a comparison would mislead; "
+            f"leave runs out, name swept keys with --by, or accept it with --allow {names}\n"
+            + "\n".join(f"  {difference}" for difference in refused)
+        )
+    return allowed
+
+
+def shared_monitor(runs: Sequence[Run]) -> str:
+    """The metric that all runs watched."""
+    monitors = sorted({run.monitor for run in runs})
+    if len(monitors) > 1:
+        raise UsageError(f"the runs watched {listed(monitors)}; choose one of their metrics with --metric NAME")
+    return monitors[0]
+
+
+def explanation(metric: str, at: str, level: float, rows: Sequence[Comparison]) -> list[str]:
+    """What the numbers are."""
+    when = {
+        "last": "after the last epoch",
+        "best": "of the best epoch, chosen on the same validation images, which favours noise",
+    }
+    notes = [f"{metric} {when[at]}."]
+    if rows:
+        drawn = (
+            "" if all(row.exact for row in rows) else f", {RESAMPLES:,} random ones (seeded) from {EXACT + 1} pairs on"
+        )
+        notes.append(
+            f"Differences: arm minus {rows[0].reference}, paired by seed. {100 * (1 - level):g} % interval of the "
+            f"paired t test, not corrected. p: two-sided; sign-flip over all 2^n signs{drawn}; Holm over {len(rows)} "
+            f"row{'s' if len(rows) > 1 else ''}."
+        )
+    return notes
+
+
+def cautions(rows: Sequence[Comparison], level: float) -> list[str]:
+    """What the numbers cannot say."""
+    notes = []
+    if weak := [row for row in rows if row.underpowered]:
+        pairs = sorted({len(row.seeds) for row in weak})
+        least = min(row.reachable for row in weak)
+        notes.append(
+            f"underpowered: with {listed([*map(str, pairs)], 8, ' or ')} pairs no outcome gives a sign-flip p (Holm) "
+            f"below {least:.4g}; {level:g} takes {needed_pairs(len(rows), level)} pairs in every row."
+        )
+    for row in rows:
+        if row.unpaired:
+            seeds = listed([*map(str, row.unpaired)], 8)
+            notes.append(
+                f"{row.arm}: {len(row.unpaired)} runs without a partner left out of the difference (seed {seeds})."
+            )
+        if row.t_p is None:
+            why = "one pair" if len(row.seeds) == 1 else "all differences are equal"
+            notes.append(f"{row.arm}: {why}, so there is no t test and no interval.")
+    return notes
