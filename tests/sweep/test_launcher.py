@@ -19,7 +19,7 @@ FOLDER = ["data=image_folder", "image_size=64", "data.batch_size=4", "hardware=c
         (["co_bias=true,false", "seed=range(0,3)"], "2 arms x 3 seeds = 6 jobs, in runs/sweep/co_bias__seed__"),
         (["model=glob(dotcom_*)", "block=qib,mv2"], "8 arms x 1 seed = 8 jobs, in runs/sweep/model__block__"),
         (["hardware=cpu,ddp_cpu"], "2 arms x 1 seed = 2 jobs, in runs/sweep/hardware__"),
-        (["experiment=co_bias_small"], "4 arms x 6 seeds = 24 jobs, in runs/sweep/co_bias__seed__"),
+        (["experiment=co_bias_small"], "4 arms x 8 seeds = 32 jobs, in runs/sweep/co_bias__seed__"),
         (["experiment=co_bias_small", "seed=7"], "4 arms x 1 seed = 4 jobs, in runs/sweep/co_bias__"),
         (["experiment=small,sizes_small"], "2 arms x 1 seed = 2 jobs, in runs/sweep/experiment__"),
         (["seed=0,1", "hydra.sweep.dir=mine"], "1 arm x 2 seeds = 2 jobs, in mine"),
