@@ -1,6 +1,6 @@
 """What happens around the training steps: files written whole, progress, speed, pictures, a frozen backbone."""
 
-from dotcom.callbacks.checkpoint import WholeFiles
+from dotcom.callbacks.checkpoint import LastCheckpoint, WholeFiles
 from dotcom.callbacks.freeze import FrozenBackbone
 from dotcom.callbacks.overlays import BoxGrid, MaskGrid
 from dotcom.callbacks.pictures import PredictionGrid
@@ -12,6 +12,7 @@ __all__ = [
     "BoxGrid",
     "CocoResults",
     "FrozenBackbone",
+    "LastCheckpoint",
     "MaskGrid",
     "PredictionGrid",
     "Progress",
