@@ -1,6 +1,7 @@
 """Train or evaluate: ``python train.py model=dotcom_base data=imagenet``; ``--help`` lists everything."""
 
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -51,6 +52,7 @@ def run(config: dict[str, Any], record: Record) -> float:
     import lightning as L
     from hydra.utils import instantiate
 
+    from dotcom.callbacks.stop import SIGNALS, stop_at_once
     from dotcom.loggers import close_runs, quiet
     from dotcom.models.cost import macs, parameters
     from dotcom.report import describe, report
@@ -59,6 +61,8 @@ def run(config: dict[str, Any], record: Record) -> float:
     record.update()
     exit_code = 1
     try:
+        for number in SIGNALS:  # until training starts, and after it
+            signal.signal(number, stop_at_once)
         L.seed_everything(config["seed"], workers=True, verbose=False)
         task, data = instantiate(config["task"]), instantiate(config["data"])
         task.config = config  # every checkpoint carries it
@@ -83,7 +87,7 @@ def run(config: dict[str, Any], record: Record) -> float:
         record.end("done", score=score, scores=scores, images_per_second=None if speed is None else float(speed))
         exit_code = 0
         return score
-    except SystemExit as stop:  # Lightning's answer to Ctrl-C and SIGTERM
+    except SystemExit as stop:  # the answer to SIGTERM, SIGUSR1 and Ctrl-C
         exit_code = stopped(config["output_dir"], stop)
         record.end("preempted")
         sys.exit(exit_code)
@@ -99,11 +103,12 @@ def present(parts: dict[str, Any]) -> list[Any]:
 
 
 def stopped(folder: str, stop: SystemExit) -> int:
-    """Say how to go on after Ctrl-C (exit code 130) or SIGTERM (143)."""
-    last = Path(folder) / "last.ckpt"
-    if last.exists():
+    """Say how to go on after Ctrl-C (exit code 130), or SIGTERM or SIGUSR1 (143)."""
+    from dotcom.callbacks.stop import Stopped
+
+    if (Path(folder) / "last.ckpt").exists():
         print(f"stopped; go on with the same command and hydra.run.dir={folder} resume=true", file=sys.stderr)
-    return 143 if type(stop).__name__ == "SIGTERMException" else 130
+    return int(str(stop.code)) if isinstance(stop, Stopped) else 130
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ def test_checkpoint__is_plain_and_rebuilds_its_network(run, name):
 
 
 def test_wandb__offline_run_holds_metrics_config_tags_and_pictures(run):
-    from wandb_file import read_records
+    from dotcom.wandb_file import read_records
 
     records = read_records(only(run, "wandb/offline-run-*/run-*.wandb"))
     history = [record.history for record in records if record.HasField("history")]

@@ -12,21 +12,25 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 import wandb
-from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from dotcom.history import WandbHistory, earlier_run
 
-def wandb_logger(project: str, name: str, save_dir: str, group: str, job_type: str, tags: list[str]) -> WandbLogger:
+
+def wandb_logger(project: str, name: str, save_dir: str, group: str, job_type: str, tags: list[str]) -> WandbHistory:
     """Log to W&B; offline, with one line that says so, if there is no key or the server cannot be reached.
 
-    ``WANDB_MODE`` decides if it is set. An offline run is sent later with ``wandb sync``.
+    ``WANDB_MODE`` decides if it is set. An offline run is sent later with ``wandb sync``. A run that was begun in
+    ``save_dir`` is continued.
     """
     Path(save_dir).mkdir(parents=True, exist_ok=True)  # W&B falls back to a temporary folder otherwise
     given: dict[str, Any] = {"group": group, "job_type": job_type, "tags": tags}
+    if run := earlier_run(Path(save_dir)):
+        given |= {"id": run, "resume": "allow"}
     if "WANDB_MODE" not in os.environ and (obstacle := _obstacle()):
         say(f"wandb: {obstacle}; logging offline, to be sent later with: wandb sync {save_dir}/wandb/offline-*")
         given |= {"mode": "offline", "settings": wandb.Settings(silent=True)}  # its own twenty lines say the same
-    return WandbLogger(project=project, name=name, save_dir=save_dir, **given)
+    return WandbHistory(project=project, name=name, save_dir=save_dir, **given)
 
 
 def _obstacle() -> str | None:
@@ -92,5 +96,6 @@ def quiet() -> None:
         ".*configured with multiple `ModelCheckpoint` callbacks.*",  # the first one, best, is what is meant
         ".*`self.log(.images/s., ..., sync_dist=True)`.*",  # it is a total already
         ".*LeafSpec.*",
+        "'set_vital' is deprecated.*",  # torchdata's affair
     ):
         warnings.filterwarnings("ignore", pattern)

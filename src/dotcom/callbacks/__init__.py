@@ -1,6 +1,6 @@
 """What happens around the training steps: files written whole, progress, speed, pictures, a frozen backbone."""
 
-from dotcom.callbacks.checkpoint import WholeFiles
+from dotcom.callbacks.checkpoint import LastCheckpoint, WholeFiles
 from dotcom.callbacks.confusion import ConfusionMatrix
 from dotcom.callbacks.freeze import FrozenBackbone
 from dotcom.callbacks.gradients import GradientNorms
@@ -18,6 +18,7 @@ __all__ = [
     "ConfusionMatrix",
     "FrozenBackbone",
     "GradientNorms",
+    "LastCheckpoint",
     "MaskGrid",
     "PredictionGrid",
     "Progress",

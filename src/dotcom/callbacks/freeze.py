@@ -19,6 +19,9 @@ class FrozenBackbone(L.Callback):
     def __init__(self, epochs: int) -> None:
         self.epochs = epochs
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.on_train_epoch_start(trainer, pl_module)  # which is not called where a run is resumed within an epoch
+
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.epochs:
             network: Any = pl_module.model

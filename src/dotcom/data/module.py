@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from torch.utils.data.distributed import DistributedSampler
 from torchvision.transforms import v2
 
-from dotcom.data.batches import ReadableBatches, SeededOrder, Share, stack_readable
+from dotcom.data.batches import OwnDraws, ReadableBatches, SeededOrder, Share, outlive_the_signal, stack_readable
 from dotcom.data.preflight import check_readable
 from dotcom.errors import listed
 
@@ -28,7 +28,8 @@ class DataModule(L.LightningDataModule):
 
     A batch is (images, targets). Images are float32 (B, 3, H, W), normalised; targets are what the data set gives:
     labels, int64 (B,), or float32 (B, num_classes) when MixUp or CutMix blend them; class masks, uint8 (B, H, W); or
-    a list of B dicts with boxes. The order of the training samples depends on ``seed`` and epoch alone.
+    a list of B dicts with boxes. The order of the training samples and what augmentation makes of each depend on
+    ``seed`` and epoch alone.
 
     Args:
         dataset: Called with ``split=`` and ``transform=``, and ``root=`` if there is one, once per split.
@@ -39,7 +40,7 @@ class DataModule(L.LightningDataModule):
         num_workers: Loader processes per device.
         val_batch_size: Of validation, if it is another; 1 where images keep their own sizes.
         root: Folder of the data, for sets that need one.
-        seed: Of the training order.
+        seed: Of the training order and augmentation.
         mixup: Beta parameter of MixUp (arXiv:1710.09412); 0 leaves it out.
         cutmix: Beta parameter of CutMix (arXiv:1905.04899); 0 leaves it out. With both, each batch draws one.
         repeats: Show each image this many times per epoch, differently augmented (arXiv:1902.05509); an epoch keeps
@@ -126,7 +127,7 @@ class DataModule(L.LightningDataModule):
         sampler = self._train_sampler(dataset)
         # a smaller last batch would be a noisier step; a set smaller than one batch still has to train
         drop_last = len(sampler) >= self.batch_size
-        return self._loader(dataset, sampler, self.batch_size, drop_last, least=min(2, self.batch_size))
+        return self._loader(OwnDraws(dataset), sampler, self.batch_size, drop_last, least=min(2, self.batch_size))
 
     def val_dataloader(self) -> DataLoader[Any]:
         dataset = self.datasets["val"]
@@ -155,7 +156,7 @@ class DataModule(L.LightningDataModule):
         return SeededOrder(make(dataset, world, rank, num_repeats=self.repeats, selected_round=0), self.seed)
 
     def _loader(
-        self, dataset: Any, sampler: Sampler[int], batch_size: int, drop_last: bool, least: int
+        self, dataset: Any, sampler: Sampler[Any], batch_size: int, drop_last: bool, least: int
     ) -> DataLoader[Any]:
         return ReadableBatches(
             dataset,
@@ -166,5 +167,6 @@ class DataModule(L.LightningDataModule):
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
             collate_fn=partial(stack_readable, least=least),
+            worker_init_fn=outlive_the_signal,
             generator=torch.Generator().manual_seed(self.seed),  # else each epoch would draw from the global one
         )
