@@ -4,6 +4,7 @@ import socket
 import time
 
 import pytest
+import wandb
 
 from dotcom import loggers
 
@@ -19,7 +20,7 @@ def settings(tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     given = {}
-    monkeypatch.setattr(loggers, "WandbLogger", lambda **keywords: given.update(keywords))
+    monkeypatch.setattr(loggers, "WandbHistory", lambda **keywords: given.update(keywords))
     return given
 
 
@@ -59,3 +60,27 @@ def test_wandb__leaves_the_last_word_to_its_own_variable(settings, tmp_path, mon
     build(tmp_path)
     assert "mode" not in settings
     assert capsys.readouterr().out == ""
+
+
+def test_wandb__asks_for_the_server_that_is_set(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
+    wandb.teardown()  # it reads its environment once
+    try:
+        assert loggers.obstacle() == "127.0.0.1 cannot be reached"
+    finally:
+        monkeypatch.undo()
+        wandb.teardown()
+
+
+def test_wandb__tags_fit_and_come_once(settings, tmp_path):
+    long = "data.train_transform.auto_augment=" + "x" * 60
+    loggers.wandb_logger("dotcom", "name", str(tmp_path), None, "job", ["a", "seed=1"], arms=[long, "a"])
+    assert settings["tags"] == [long[:64], "a", "seed=1"]
+    assert settings["config"] == {"arm": f"{long} a"}
+
+
+@pytest.mark.parametrize(("sweep", "group"), [("mini", "mini"), (None, "co_bias")])
+def test_wandb__groups_by_sweep_or_else_by_experiment(settings, tmp_path, sweep, group):
+    loggers.wandb_logger("dotcom", "name", str(tmp_path), "co_bias", "job", [], sweep=sweep)
+    assert settings["group"] == group

@@ -1,6 +1,7 @@
 """A run that is killed and resumed ends as if never stopped: weights, optimiser, average, random numbers, history."""
 
 import csv
+import errno
 import os
 import signal
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 import torch
 import train as train_module
 
+from dotcom.errors import UsageError
+from dotcom.record import Record
 from files import make_coco, make_masks
 from test_checked import asked
 
@@ -28,8 +31,11 @@ class Killed(BaseException):
     """What no hook may survive."""
 
 
+POISON = -1
+
+
 class Killer(L.Callback):
-    """Ends a run when a hook is called for the nth time: by an exception, or as a signal asks for it."""
+    """Ends a run when a hook is called for the nth time: by an exception, as a signal asks for it, or by poison."""
 
     def __init__(self, hook: str, count: int, by: int = 0) -> None:
         self.left, self.by = count, by
@@ -42,15 +48,21 @@ class Killer(L.Callback):
         if self.left == 0:
             if not self.by:
                 raise Killed
-            os.kill(os.getpid(), self.by)
+            if self.by == POISON:
+                trainer.lightning_module.model.head.bias.detach().fill_(torch.nan)
+            else:
+                os.kill(os.getpid(), self.by)
 
 
-def run(config: dict[str, Any], **killer: Any) -> None:
+def run(config: dict[str, Any], **killer: Any) -> float:
     """As ``train.py`` would, until the killer strikes, if there is one; and restore what it changes in the process."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+    Path(config["output_dir"]).mkdir(exist_ok=True)
     more = {"killer": {"_target_": "test_resume.Killer"} | killer} if killer else {}
     try:
-        train_module.run(config | {"callbacks": config["callbacks"] | more})
+        return train_module.run(
+            config | {"callbacks": config["callbacks"] | more}, Record(config["output_dir"], config, {}, [])
+        )
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
@@ -135,9 +147,91 @@ POINTS = [
 def test_killed_run__goes_on_as_if_never_stopped(task, workers, hook, count, more, finished, tmp_path):
     loading = f"data.num_workers={workers}"
     root, reference = finished(task, loading)
-    config = settings(task, root, tmp_path / "run", loading, more)
     with pytest.raises(Killed):
-        run(config, hook=hook, count=count)
-    last = tmp_path / "run/last.ckpt"
-    run(config | {"ckpt_path": str(last) if last.exists() else None})
+        run(settings(task, root, tmp_path / "run", loading, more), hook=hook, count=count)
+    run(settings(task, root, tmp_path / "run", loading, "resume=true"))
     assert_same_run(tmp_path / "run", reference)
+
+
+@pytest.mark.parametrize(
+    ("signum", "hook", "workers"),
+    [
+        (signal.SIGTERM, "on_train_batch_start", 2),
+        (signal.SIGUSR1, "on_train_batch_end", 0),
+        (signal.SIGINT, "on_validation_batch_start", 0),
+    ],
+)
+def test_stopped_run__saves_the_step_it_is_in_and_goes_on(signum, hook, workers, finished, tmp_path, capsys):
+    more = (f"data.num_workers={workers}", "accumulate=3")  # the last step of an epoch has one batch
+    root, reference = finished("classification", *more)
+    folder = tmp_path / "run"
+    with pytest.raises(SystemExit) as stop:
+        run(settings("classification", root, folder, *more), hook=hook, count=2, by=int(signum))
+    assert stop.value.code == (130 if signum == signal.SIGINT else 143)
+    assert torch.load(folder / "last.ckpt", weights_only=True)["global_step"] == (2 if "validation" in hook else 1)
+    assert f"go on with the same command and hydra.run.dir={folder} resume=true" in capsys.readouterr().err
+    run(settings("classification", root, folder, *more, "resume=true"))
+    assert_same_run(folder, reference)
+
+
+@pytest.mark.parametrize(("hook", "count"), [("on_train_batch_start", 3), ("on_train_batch_end", 4)])
+def test_loss_that_is_no_number__stops_the_run_and_spoils_no_checkpoint(hook, count, finished, tmp_path):
+    root, reference = finished("classification", "data.num_workers=0")
+    folder, more = tmp_path / "run", "save_every_steps=1"
+    with pytest.raises(UsageError) as raised:
+        run(settings("classification", root, folder, more), hook=hook, count=count, by=POISON)
+    last, dump = folder / "last.ckpt", folder / "nan_batch.pt"
+    said = str(raised.value)
+    assert all(part in said for part in ("step", "epoch 1", "lower optimizer.lr", "clip=1.0", str(dump), str(last)))
+    assert not (folder / "best.ckpt").exists()
+    assert torch.load(last, weights_only=True)["global_step"] == count - 1 if hook.endswith("start") else 3
+    bad = torch.load(dump, weights_only=True)
+    assert bad["checkpoint"] == str(last)
+    assert bad["step"] == (2 if hook.endswith("start") else 3)
+    assert (bad["loss"] != bad["loss"]) == ("loss nan" in said) == hook.endswith("start")  # else only the weights are
+    assert bad["batch"][0].shape == (2, 3, 64, 64)
+    assert torch.equal(
+        torch.load(last, weights_only=True)["random_states"][0]["numpy"]["state"]["key"],
+        bad["random_states"]["numpy"]["state"]["key"],
+    )
+    run(settings("classification", root, folder, "resume=true"))
+    assert_same_run(folder, reference)
+
+
+def test_full_disk__fails_at_the_end_with_the_checkpoint_from_before(finished, tmp_path, monkeypatch):
+    root, reference = finished("classification", "data.num_workers=0")
+    folder, save, calls = tmp_path / "run", torch.save, iter(range(100))
+
+    def while_there_is_room(checkpoint: Any, file: Any) -> None:
+        if next(calls) >= 3:  # those before and after the first validation, and the best, have room
+            file.write(b"half a checkpoint")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(checkpoint, file)
+
+    monkeypatch.setattr(torch, "save", while_there_is_room)
+    said = "last.ckpt: not saved, No space left on device; the one from before is kept"
+    with pytest.warns(UserWarning, match=said), pytest.raises(UsageError, match=f"{said}.*; make room, then go on"):
+        run(settings("classification", root, folder))
+    assert torch.load(folder / "last.ckpt", weights_only=True)["epoch"] == 0
+    assert not list(folder.glob(".*.tmp"))
+    monkeypatch.undo()
+    run(settings("classification", root, folder, "resume=true"))
+    assert_same_run(folder, reference)
+
+
+def test_run_in_a_moved_folder__keeps_its_best_checkpoint(tmp_path, finished):
+    root, _ = finished("classification")
+    first, moved = tmp_path / "first", tmp_path / "moved"
+    more = ("monitor=val/loss", "optimizer.lr=1e-9")  # so that no later epoch is the better one by much
+    with pytest.raises(Killed):
+        run(settings("classification", root, first, *more), hook="on_train_epoch_start", count=2)
+    best = torch.load(first / "best.ckpt", weights_only=True)["epoch"]
+    first.rename(moved)
+    run(settings("classification", root, moved, *more, "resume=true"))
+    state = torch.load(moved / "last.ckpt", weights_only=True)["callbacks"]
+    (kept,) = [value for value in state.values() if "best_model_score" in value]
+    assert Path(kept["best_model_path"]) == moved / "best.ckpt"
+    assert kept["dirpath"] == str(moved)
+    values = [float(row["val/loss"]) for row in rows(moved) if row["val/loss"]]
+    assert float(kept["best_model_score"]) == min(values)
+    assert best == 0

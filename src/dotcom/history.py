@@ -4,16 +4,21 @@ A checkpoint knows how many rows had been logged. A resumed run logs what came a
 """
 
 import csv
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import wandb
+from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import CSVLogger, WandbLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
-from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 
-from dotcom.wandb_file import read_records
+from dotcom.wandb_file import WandbFile, read_records
+
+FLUSH = 0.05  # seconds between two times that W&B writes to its file
+PATIENCE = 10.0  # seconds that a checkpoint waits for it
 
 
 class CsvHistory(CSVLogger):
@@ -44,8 +49,7 @@ class CsvHistory(CSVLogger):
 
     @rank_zero_only
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        self.rows = state["rows"]
-        self.experiment.keep(self.rows)
+        self.rows = self.experiment.keep(state["rows"])
 
 
 class WholeRows(ExperimentWriter):
@@ -54,9 +58,9 @@ class WholeRows(ExperimentWriter):
     def _check_log_dir_exists(self) -> None:
         """Nothing: the file stays."""
 
-    def keep(self, count: int) -> None:
-        """Cut the file after ``count`` rows."""
-        path = Path(self.metrics_file_path)
+    def keep(self, count: int) -> int:
+        """Cut the file after ``count`` rows; returns how many it has then: none in the folder of a new run."""
+        path, kept = Path(self.metrics_file_path), []
         if path.exists():
             with path.open(newline="") as file:
                 rows = csv.DictReader(file)
@@ -66,6 +70,13 @@ class WholeRows(ExperimentWriter):
                 self._write(kept)
             else:
                 path.unlink()
+        return len(kept)
+
+    def save(self) -> None:
+        try:
+            super().save()
+        except OSError as error:  # a full disk: say which file it is about
+            raise OSError(error.errno, error.strerror, self.metrics_file_path) from error
 
     def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
         with Path(self.metrics_file_path).open(newline="") as file:
@@ -89,8 +100,11 @@ class WandbHistory(WandbLogger):
     """
 
     def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
+        given = settings.pop("settings", None) or wandb.Settings()
+        given.x_transaction_log_flush_interval = FLUSH  # of W&B's own, 15 s, a kill would leave nothing
+        super().__init__(**settings, settings=given)
         self.rows = self.written = 0
+        self.file: WandbFile | None = None
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
@@ -99,19 +113,32 @@ class WandbHistory(WandbLogger):
             self.experiment.log(dict(metrics) | {"trainer/global_step": step}, step=self.rows - 1, commit=True)
 
     def state_dict(self) -> dict[str, int]:
+        self._wait()
         return {"rows": self.rows}
+
+    @rank_zero_only
+    def _wait(self) -> None:
+        """Until all rows are in the file: those before a checkpoint will not be logged again."""
+        self.file = self.file or WandbFile(Path(self.experiment.settings.sync_file))
+        deadline = time.monotonic() + PATIENCE
+        while self.written < self.rows and self.file.path.exists() and time.monotonic() < deadline:
+            self.written = max(self.written, last_row(self.file.new()))
+            time.sleep(FLUSH / 4)
 
     @rank_zero_only
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         self.rows = state["rows"]
-        self.written = rows_written(Path(self.save_dir), self.experiment.id)
+        self.written = rows_written(Path(str(self.save_dir)), self.experiment.id)
+
+
+def last_row(records: Iterable[Any]) -> int:
+    """The number of rows up to the last one among the records of a W&B file."""
+    return max((record.history.step.num + 1 for record in records if record.HasField("history")), default=0)
 
 
 def rows_written(folder: Path, run: str) -> int:
     """How many rows all attempts at a W&B run have left in ``folder/wandb``."""
-    files = folder.glob(f"wandb/*run-*-{run}/run-{run}.wandb")
-    records = (record for path in files for record in read_records(path))
-    return max((record.history.step.num + 1 for record in records if record.HasField("history")), default=0)
+    return max((last_row(read_records(path)) for path in folder.glob(f"wandb/*run-*-{run}/run-{run}.wandb")), default=0)
 
 
 def earlier_run(folder: Path) -> str | None:

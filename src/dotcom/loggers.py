@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,28 +15,73 @@ from urllib.request import getproxies
 import wandb
 from lightning.pytorch.utilities import rank_zero_only
 
-from dotcom.history import WandbHistory, earlier_run
+from dotcom.fingerprint import digest, fingerprint
+from dotcom.history import WandbHistory, earlier_run, rows_written
+
+LONGEST_TAG = 64  # characters; W&B refuses more
 
 
-def wandb_logger(project: str, name: str, save_dir: str, group: str, job_type: str, tags: list[str]) -> WandbHistory:
+def wandb_logger(
+    project: str,
+    name: str,
+    save_dir: str,
+    group: str | None,
+    job_type: str,
+    tags: Sequence[str],
+    id: str | None = None,
+    sweep: str | None = None,
+    arms: Sequence[str] = (),
+) -> WandbHistory:
     """Log to W&B; offline, with one line that says so, if there is no key or the server cannot be reached.
 
     ``WANDB_MODE`` decides if it is set. An offline run is sent later with ``wandb sync``. A run that was begun in
     ``save_dir`` is continued.
+
+    Args:
+        project: Where the run is listed.
+        name: How it is listed there.
+        save_dir: Folder of the run; its files go to ``wandb`` in it.
+        group: What it belongs to, without a sweep.
+        job_type: The task.
+        tags: What it can be found by, besides its arms.
+        id: Of a new run, as ``run_id`` gives it; None for a random one.
+        sweep: Name of the sweep; it is the group then.
+        arms: What the sweep set in this job, as in ``co_bias=false``; joined, the ``arm`` that a dashboard groups by.
     """
-    Path(save_dir).mkdir(parents=True, exist_ok=True)  # W&B falls back to a temporary folder otherwise
-    given: dict[str, Any] = {"group": group, "job_type": job_type, "tags": tags}
-    if run := earlier_run(Path(save_dir)):
-        given |= {"id": run, "resume": "allow"}
-    if "WANDB_MODE" not in os.environ and (obstacle := _obstacle()):
-        say(f"wandb: {obstacle}; logging offline, to be sent later with: wandb sync {save_dir}/wandb/offline-*")
+    folder = Path(save_dir)
+    folder.mkdir(parents=True, exist_ok=True)  # W&B falls back to a temporary folder otherwise
+    unique = dict.fromkeys(tag[:LONGEST_TAG] for tag in [*arms, *tags])
+    given: dict[str, Any] = {"group": sweep or group, "job_type": job_type, "tags": list(unique)}
+    given |= {"config": {"arm": " ".join(arms)}} if arms else {}
+    if "WANDB_MODE" not in os.environ and (why := obstacle()):
+        say(f"wandb: {why}; logging offline, to be sent later with: wandb sync {save_dir}/wandb/offline-*")
         given |= {"mode": "offline", "settings": wandb.Settings(silent=True)}  # its own twenty lines say the same
-    return WandbHistory(project=project, name=name, save_dir=save_dir, **given)
+    earlier = earlier_run(folder)
+    logger = WandbHistory(project=project, name=name, save_dir=save_dir, id=earlier or id, resume="allow", **given)
+    if earlier:  # also if it was killed before its first checkpoint, and begins again
+        logger.written = rows_written(folder, earlier)
+    return logger
 
 
-def _obstacle() -> str | None:
+def identify(config: dict[str, Any]) -> None:
+    """Give the W&B logger of ``config``, if it has one, the id of this job's run."""
+    if settings := config["logger"].get("wandb"):
+        settings["id"] = run_id(fingerprint(config), config["output_dir"])
+
+
+def run_id(computes: str, folder: str) -> str:
+    """The id of the W&B run of a job, the same whenever the job is started in the same folder.
+
+    Args:
+        computes: Fingerprint of the job; alone it would merge jobs that differ in hardware only, and two sweeps.
+        folder: Where the job runs.
+    """
+    return f"{computes}-{digest(str(Path(folder).resolve()))}"
+
+
+def obstacle() -> str | None:
     """Why an online run would fail, or None; takes at most two seconds."""
-    server = urlsplit(wandb.Settings().base_url)
+    server = urlsplit(wandb.setup().settings.base_url)
     host = server.hostname or ""
     if not (os.environ.get("WANDB_API_KEY") or _has_login(host)):
         return "no API key (WANDB_API_KEY or wandb login)"
@@ -94,7 +140,7 @@ def quiet() -> None:
         ".*Experiment logs directory .* exists and is not empty.*",
         ".*The dirpath has changed from.*",  # a resumed run has its own folder and its own best checkpoint
         ".*configured with multiple `ModelCheckpoint` callbacks.*",  # the first one, best, is what is meant
-        ".*`self.log(.images/s., ..., sync_dist=True)`.*",  # it is a total already
+        r".*`self.log\(.images/s., ..., sync_dist=True\)`.*",  # it is a total already
         ".*LeafSpec.*",
         "'set_vital' is deprecated.*",  # torchdata's affair
     ):

@@ -1,10 +1,12 @@
 """What happens around the training steps: files written whole, progress, speed, pictures, a frozen backbone."""
 
-from dotcom.callbacks.checkpoint import LastCheckpoint, WholeFiles
+from dotcom.callbacks.checkpoint import WholeFiles
 from dotcom.callbacks.confusion import ConfusionMatrix
+from dotcom.callbacks.finite import FiniteLoss
 from dotcom.callbacks.freeze import FrozenBackbone
 from dotcom.callbacks.gradients import GradientNorms
 from dotcom.callbacks.histograms import CoBiasHistograms
+from dotcom.callbacks.last import LastCheckpoint
 from dotcom.callbacks.overlays import BoxGrid, MaskGrid
 from dotcom.callbacks.pictures import PredictionGrid
 from dotcom.callbacks.progress import Progress
@@ -16,6 +18,7 @@ __all__ = [
     "CoBiasHistograms",
     "CocoResults",
     "ConfusionMatrix",
+    "FiniteLoss",
     "FrozenBackbone",
     "GradientNorms",
     "LastCheckpoint",

@@ -1,28 +1,49 @@
-"""Checkpoints that are either there in full or not at all, and from which a run goes on as if never stopped."""
+"""Checkpoint files that are either there in full or not at all."""
 
+import errno
 import os
-import threading
-import time
-from collections.abc import Callable
+import warnings
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import torch
-import torch.distributed as dist
 from lightning.fabric.plugins.io import TorchCheckpointIO
 
-from dotcom.callbacks.randomness import random_states, set_random_states
-from dotcom.callbacks.stop import Stopped, StopRequest
+from dotcom.errors import causes
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room on the disk, in the quota, or for a file of that size
 
 
 class WholeFiles(TorchCheckpointIO):
-    """Writes to a temporary name in the same folder, then renames: a crash leaves the previous file intact."""
+    """Writes to a temporary name in the same folder, then renames: a crash leaves the previous file intact.
+
+    So does a full disk. Training goes on then, with a warning, for there may be room again at the next checkpoint;
+    ``LastCheckpoint`` ends a run as failed whose last words could not be saved.
+
+    Attributes:
+        unsaved: Files whose latest state could not be saved, with the reason.
+    """
+
+    def __init__(self) -> None:
+        self.unsaved: dict[str, str] = {}
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         path = Path(path)
+        try:
+            self._write(checkpoint, path)
+        except (OSError, RuntimeError) as error:  # PyTorch wraps one into the other
+            reason = next((cause for cause in causes(error) if isinstance(cause, OSError)), None)
+            if reason is None or reason.errno not in FULL:
+                raise
+            kept = "the one from before is kept" if path.exists() else "there is none from before"
+            self.unsaved[str(path)] = f"{path}: not saved, {reason.strerror}; {kept}"
+            warnings.warn(self.unsaved[str(path)], stacklevel=1)
+        else:
+            self.unsaved.pop(str(path), None)
+
+    def _write(self, checkpoint: dict[str, Any], path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        temporary = path.with_name(f".{path.name}.tmp")  # one that a kill has left is written over
         try:
             with temporary.open("wb") as file:
                 torch.save(checkpoint, file)
@@ -31,132 +52,3 @@ class WholeFiles(TorchCheckpointIO):
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
-
-
-class LastCheckpoint(L.Callback):
-    """Keeps ``last.ckpt``, from which a run goes on exactly as if it had not been stopped.
-
-    It is written after each epoch, before each validation, every so many steps or minutes, and when the run is asked
-    to stop (SIGTERM, SIGUSR1, Ctrl-C), which ends it with ``Stopped``. A stop waits for the end of the optimiser step;
-    in a validation it does not wait, because the checkpoint before it is exact; with several processes it does, because
-    they do not have equally many batches.
-
-    Note: Lightning calls no hook once the metrics of a step or an epoch are logged, and what it saves in the hooks
-        before that loses them. So its loops are extended where they end a step and an epoch.
-
-    Args:
-        folder: Where the file goes.
-        every_steps: Optimiser steps between two checkpoints within an epoch; None for none.
-        every_minutes: Minutes between two checkpoints within an epoch; None for none.
-    """
-
-    def __init__(self, folder: str, every_steps: int | None = None, every_minutes: float | None = None) -> None:
-        self.path = Path(folder) / "last.ckpt"
-        self.every_steps, self.every_minutes = every_steps, every_minutes
-        self.request = StopRequest()
-        self.step = 0  # of the last look
-        self.saved = 0.0  # when
-        self.saving: str | None = None  # where in the course of training
-        self.random_states: dict[str, Any] | None = None  # to go on with
-        self.logged: dict[str, Any] = {}  # state of each logger to go on with
-        self.place: dict[str, Any] | None = None  # in the epoch, to go on with
-
-    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        if stage == "fit":
-            loop = trainer.fit_loop
-            extend(loop.epoch_loop, lambda: self._after_batch(trainer))
-            extend(loop, lambda: self._after_epoch(trainer))
-
-    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        for logger in trainer.loggers:
-            if hasattr(logger, "load_state_dict"):
-                logger.load_state_dict(self.logged.get(type(logger).__name__, {"rows": 0}))
-
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if threading.current_thread() is threading.main_thread():
-            self.request.listen()  # instead of Lightning, whose handler talks to other processes in mid-step
-        self.step, self.saved = trainer.global_step, time.monotonic()
-        if self.random_states is not None:
-            set_random_states(self.random_states, trainer.strategy.root_device)
-        trainer.fit_loop.epoch_loop.val_loop.batch_progress.total.reset_on_restart()  # see on_save_checkpoint
-        if self.place and trainer.fit_loop.restarting and not trainer.is_last_batch:
-            # Lightning would have done it, had the number of steps not been asked for before the checkpoint was read
-            trainer.train_dataloader.load_state_dict(self.place)  # type: ignore[union-attr]
-
-    def _after_batch(self, trainer: L.Trainer) -> None:
-        if trainer.global_step == self.step or trainer.is_last_batch:
-            return  # gradients are still being accumulated, or the end of the epoch follows at once
-        self.step = trainer.global_step
-        stop, due = self._agreed(trainer, self.request.number, self._due())
-        if stop or due:
-            self._save(trainer, "step")
-        if stop:
-            raise Stopped(stop)
-
-    def _due(self) -> bool:
-        steps, minutes = self.every_steps, self.every_minutes
-        late = bool(minutes) and time.monotonic() - self.saved >= 60 * (minutes or 0)
-        return late or (bool(steps) and self.step % (steps or 1) == 0)
-
-    def _after_epoch(self, trainer: L.Trainer) -> None:
-        self.step = trainer.global_step
-        self._save(trainer, "epoch")
-        if stop := self._agreed(trainer, self.request.number)[0]:
-            raise Stopped(stop)
-
-    def _agreed(self, trainer: L.Trainer, *values: int) -> list[int]:
-        """The largest of each value over all processes, so that none of them acts alone."""
-        if trainer.world_size == 1:
-            return list(values)
-        shared = torch.tensor(values, device=trainer.strategy.root_device)
-        dist.all_reduce(shared, dist.ReduceOp.MAX)
-        return shared.tolist()
-
-    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.state.fn == "fit" and not trainer.sanity_checking:
-            self._save(trainer, "validation")
-
-    def on_validation_batch_start(self, trainer: L.Trainer, *args: Any) -> None:
-        if trainer.state.fn == "fit" and trainer.world_size == 1 and self.request.number:
-            raise Stopped(self.request.number)
-
-    def _save(self, trainer: L.Trainer, where: str) -> None:
-        for logger in trainer.loggers:
-            logger.save()
-        self.saving = where
-        trainer.save_checkpoint(self.path)
-        self.saving, self.saved = None, time.monotonic()
-
-    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        states: list[Any] = [random_states(trainer.strategy.root_device)]
-        if trainer.world_size > 1:
-            (own,), states = states, [None] * trainer.world_size
-            dist.all_gather_object(states, own)
-        checkpoint["random_states"] = states
-        logged = {type(logger).__name__: logger for logger in trainer.loggers if hasattr(logger, "load_state_dict")}
-        checkpoint["logged"] = {name: logger.state_dict() for name, logger in logged.items()}
-        if self.saving:
-            checkpoint["epoch"] -= 1  # the last one that is complete; Lightning would name the next
-        if self.saving == "validation":
-            # Lightning passes over a validation that has not begun. This one counts as interrupted in its first batch.
-            progress = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]["total"]
-            progress["ready"] += 1
-            progress["started"] += 1
-
-    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        states = checkpoint.get("random_states", [])
-        if len(states) == trainer.world_size:
-            self.random_states = states[trainer.global_rank]
-        self.logged = checkpoint.get("logged", {})
-        self.place = next(iter(checkpoint["loops"]["fit_loop"]["state_dict"].get("combined_loader", [])), None)
-
-
-def extend(loop: Any, then: Callable[[], None]) -> None:
-    """Call ``then`` whenever the loop has ended a step, metrics and all."""
-    end = type(loop).on_advance_end
-
-    def on_advance_end(*args: Any) -> None:
-        end(loop, *args)
-        then()
-
-    loop.on_advance_end = on_advance_end

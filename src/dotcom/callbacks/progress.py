@@ -1,7 +1,9 @@
-"""A live bar for the running epoch, and one lasting line for each finished one."""
+"""A live bar for the running epoch, one lasting line for each finished one, and the same for programs."""
 
 import time
+from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -9,19 +11,30 @@ from lightning.pytorch.callbacks import RichProgressBar
 from rich.console import Console
 
 from dotcom.logged import GRADIENTS
+from dotcom.record import write_json
+
+PAUSE = 2.0  # seconds between two states of progress.json
 
 
 class Progress(RichProgressBar):
     """Shows epoch, loss, metrics, images/s and the time left of the whole training.
 
     Without a terminal (a log file, a pipe) only the lines are printed.
+
+    ``progress.json`` holds ``epoch``, how many are done, as a fraction; ``epochs``; ``step``, how many optimiser steps
+    are done; ``score``, that of the best checkpoint; ``left``, in seconds; and ``updated``, in Unix time.
+
+    Args:
+        folder: Where that file goes.
+        refresh_rate: Batches between two states of the bar.
     """
 
-    def __init__(self, refresh_rate: int = 10) -> None:
+    def __init__(self, folder: str, refresh_rate: int = 10) -> None:
         super().__init__(refresh_rate=refresh_rate, leave=False)
+        self.path = Path(folder) / "progress.json"
         self.live = Console().is_terminal
-        self.started = self.epoch_started = 0.0
-        self.first_epoch = self.images = 0
+        self.started = self.epoch_started = self.first_epoch = self.written = 0.0
+        self.images = 0
 
     @property
     def is_enabled(self) -> bool:
@@ -29,7 +42,9 @@ class Progress(RichProgressBar):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
-        self.started, self.first_epoch = time.perf_counter(), trainer.current_epoch
+        self.started = self.epoch_started = time.perf_counter()
+        resumed = trainer.fit_loop.batch_idx + 1 if trainer.fit_loop.restarting else 0
+        self.first_epoch = trainer.current_epoch + resumed / (trainer.num_training_batches or 1)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         super().on_train_epoch_start(trainer, pl_module)
@@ -40,6 +55,8 @@ class Progress(RichProgressBar):
     ) -> None:
         self.images += len(batch[0]) * trainer.world_size
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        if time.perf_counter() - self.written > PAUSE:
+            self._write(trainer, trainer.current_epoch + (batch_idx + 1) / trainer.num_training_batches)
 
     def _get_train_description(self, current_epoch: int) -> str:
         return f"epoch {current_epoch + 1}/{self.trainer.max_epochs}"
@@ -54,11 +71,34 @@ class Progress(RichProgressBar):
 
     def time_left(self, trainer: L.Trainer, epochs_done: float) -> str:
         """Hours, minutes and seconds until the last epoch ends, at the pace so far."""
+        seconds = self._seconds_left(trainer, epochs_done)
+        return "-" if seconds is None else str(timedelta(seconds=round(seconds)))
+
+    def _seconds_left(self, trainer: L.Trainer, epochs_done: float) -> float | None:
         done = epochs_done - self.first_epoch
         if done <= 0 or not trainer.max_epochs or trainer.max_epochs < 0:
-            return "-"
-        seconds = (time.perf_counter() - self.started) / done * (trainer.max_epochs - epochs_done)
-        return str(timedelta(seconds=round(seconds)))
+            return None
+        return (time.perf_counter() - self.started) / done * (trainer.max_epochs - epochs_done)
+
+    def _write(self, trainer: L.Trainer, epochs_done: float) -> None:
+        if not trainer.is_global_zero:
+            return
+        self.written = time.perf_counter()
+        best = getattr(trainer.checkpoint_callback, "best_model_score", None)
+        state = {
+            "epoch": epochs_done,
+            "epochs": trainer.max_epochs,
+            "step": trainer.global_step,
+            "score": None if best is None else float(best),
+            "left": self._seconds_left(trainer, epochs_done),
+            "updated": time.time(),
+        }
+        with suppress(OSError):  # a full disk is for those to report who have something to lose
+            write_json(self.path, state)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        super().on_train_end(trainer, pl_module)
+        self._write(trainer, trainer.current_epoch)  # once more: the last epoch may have made the best checkpoint
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         super().on_train_epoch_end(trainer, pl_module)
@@ -67,4 +107,5 @@ class Progress(RichProgressBar):
         epoch = trainer.current_epoch + 1
         values = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
         shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items() if not name.startswith(GRADIENTS))
+        self._write(trainer, epoch)
         print(f"epoch {epoch}/{trainer.max_epochs}  {shown}  left {self.time_left(trainer, epoch)}", flush=True)

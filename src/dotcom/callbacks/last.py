@@ -1,0 +1,162 @@
+"""The checkpoint from which a run goes on as if it had never been stopped."""
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+import torch.distributed as dist
+
+from dotcom.callbacks.randomness import random_states, set_random_states
+from dotcom.callbacks.stop import Stopped, StopRequest
+from dotcom.errors import UsageError
+
+
+class LastCheckpoint(L.Callback):
+    """Keeps ``last.ckpt``, from which a run goes on exactly as if it had not been stopped.
+
+    It is written after each epoch, before each validation, every so many steps or minutes, and when the run is asked
+    to stop (SIGTERM, SIGUSR1, Ctrl-C), which ends it with ``Stopped``. A stop waits for the end of the optimiser step;
+    in a validation it does not wait, because the checkpoint before it is exact; with several processes it does, because
+    they do not have equally many batches.
+
+    Note: Lightning calls no hook once the metrics of a step or an epoch are logged, and what it saves in the hooks
+        before that loses them. So its loops are extended where they end a step and an epoch.
+
+    Args:
+        folder: Where the file goes.
+        every_steps: Optimiser steps between two checkpoints within an epoch; None for none.
+        every_minutes: Minutes between two checkpoints within an epoch; None for none.
+    """
+
+    def __init__(self, folder: str, every_steps: int | None = None, every_minutes: float | None = None) -> None:
+        self.path = Path(folder) / "last.ckpt"
+        self.every_steps, self.every_minutes = every_steps, every_minutes
+        self.request = StopRequest()
+        self.step = 0  # of the last look
+        self.saved = 0.0  # when
+        self.saving: str | None = None  # where in the course of training
+        self.random_states: dict[str, Any] | None = None  # to go on with
+        self.logged: dict[str, Any] = {}  # state of each logger to go on with
+        self.place: dict[str, Any] | None = None  # in the epoch, to go on with
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        if stage == "fit":
+            loop = trainer.fit_loop
+            extend(loop.epoch_loop, lambda: self._after_batch(trainer))
+            extend(loop, lambda: self._after_epoch(trainer))
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        for logger in trainer.loggers:
+            if hasattr(logger, "load_state_dict"):
+                logger.load_state_dict(self.logged.get(type(logger).__name__, {"rows": 0}))
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self.request.listen()  # instead of Lightning, whose handler talks to other processes in mid-step
+        self.step, self.saved = trainer.global_step, time.monotonic()
+        if self.random_states is not None:
+            set_random_states(self.random_states, trainer.strategy.root_device)
+        trainer.fit_loop.epoch_loop.val_loop.batch_progress.total.reset_on_restart()  # see on_save_checkpoint
+        if self.place and trainer.fit_loop.restarting and not trainer.is_last_batch:
+            # Lightning would have done it, had the number of steps not been asked for before the checkpoint was read
+            trainer.train_dataloader.load_state_dict(self.place)  # type: ignore[union-attr]
+
+    def _after_batch(self, trainer: L.Trainer) -> None:
+        if trainer.global_step == self.step or trainer.is_last_batch:
+            return  # gradients are still being accumulated, or the end of the epoch follows at once
+        self.step = trainer.global_step
+        stop, due = self._agreed(trainer, self.request.number, self._due())
+        if stop or due:
+            self._save(trainer, "step")
+        if stop:
+            raise Stopped(stop)
+
+    def _due(self) -> bool:
+        steps, minutes = self.every_steps, self.every_minutes
+        late = bool(minutes) and time.monotonic() - self.saved >= 60 * (minutes or 0)
+        return late or (bool(steps) and self.step % (steps or 1) == 0)
+
+    def _after_epoch(self, trainer: L.Trainer) -> None:
+        self.step = trainer.global_step
+        self._save(trainer, "epoch")
+        if stop := self._agreed(trainer, self.request.number)[0]:
+            raise Stopped(stop)
+
+    def _agreed(self, trainer: L.Trainer, *values: int) -> list[int]:
+        """The largest of each value over all processes, so that none of them acts alone."""
+        if trainer.world_size == 1:
+            return list(values)
+        shared = torch.tensor(values, device=trainer.strategy.root_device)
+        dist.all_reduce(shared, dist.ReduceOp.MAX)
+        return shared.tolist()
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._save(trainer, "validation")
+
+    def on_validation_batch_start(self, trainer: L.Trainer, *args: Any) -> None:
+        if trainer.state.fn == "fit" and trainer.world_size == 1 and self.request.number:
+            raise Stopped(self.request.number)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        unsaved = trainer.strategy.broadcast(getattr(trainer.strategy.checkpoint_io, "unsaved", {}))  # rank 0 saves
+        if unsaved:
+            raise UsageError(f"{'; '.join(unsaved.values())}; make room, then go on with resume=true")
+
+    def _save(self, trainer: L.Trainer, where: str) -> None:
+        for logger in trainer.loggers:
+            logger.save()
+        self.saving = where
+        trainer.save_checkpoint(self.path)
+        self.saving, self.saved = None, time.monotonic()
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        states: list[Any] = [random_states(trainer.strategy.root_device)]
+        if trainer.world_size > 1:
+            (own,), states = states, [None] * trainer.world_size
+            dist.all_gather_object(states, own)
+        checkpoint["random_states"] = states
+        loggers: list[Any] = [logger for logger in trainer.loggers if hasattr(logger, "load_state_dict")]
+        checkpoint["logged"] = {type(logger).__name__: logger.state_dict() for logger in loggers}
+        if self.saving:
+            checkpoint["epoch"] -= 1  # the last one that is complete; Lightning would name the next
+        if self.saving == "validation":
+            # Lightning passes over a validation that has not begun. This one counts as interrupted in its first batch.
+            progress = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]["total"]
+            progress["ready"] += 1
+            progress["started"] += 1
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        states = checkpoint.get("random_states", [])
+        if len(states) == trainer.world_size:
+            self.random_states = states[trainer.global_rank]
+        self.logged = checkpoint.get("logged", {})
+        self.place = next(iter(checkpoint["loops"]["fit_loop"]["state_dict"].get("combined_loader", [])), None)
+        if Path(str(trainer.ckpt_path)).absolute() == self.path.absolute():
+            move_best(checkpoint["callbacks"], self.path.parent)
+
+
+def move_best(states: dict[str, Any], folder: Path) -> None:
+    """Let the state of ModelCheckpoint name the folder where the run is now: it may have been moved."""
+    for state in states.values():
+        if "best_model_path" in state and state["dirpath"] != str(folder):
+            here = {path: str(folder / Path(path).name) for path in [state["best_model_path"], *state["best_k_models"]]}
+            state["dirpath"] = str(folder)
+            state["best_k_models"] = {here[path]: score for path, score in state["best_k_models"].items()}
+            for key in ("best_model_path", "kth_best_model_path"):
+                state[key] = here.get(state[key], state[key])
+
+
+def extend(loop: Any, then: Callable[[], None]) -> None:
+    """Call ``then`` whenever the loop has ended a step, metrics and all."""
+    end = type(loop).on_advance_end
+
+    def on_advance_end(*args: Any) -> None:
+        end(loop, *args)
+        then()
+
+    loop.on_advance_end = on_advance_end
