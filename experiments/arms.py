@@ -54,6 +54,14 @@ def swept_keys(runs: Sequence[Run]) -> list[str]:
     return [key for key in dict.fromkeys(keys) if key != "seed"]
 
 
+def check_keys(runs: Sequence[Run], keys: Sequence[str]) -> None:
+    """Raise UsageError if no run has such a key."""
+    for key in keys:
+        if all(run.setting(key) == "unset" for run in runs):
+            near = did_you_mean(key, [*runs[0].choices, *dotted(runs[0].config)])
+            raise UsageError(f"--by {key}: no run has such a setting{near}")
+
+
 def group(runs: Sequence[Run], by: Sequence[str] = ()) -> list[Arm]:
     """The arms, in the order in which their runs come; ``by`` names the keys where the runs do not.
 
@@ -61,10 +69,7 @@ def group(runs: Sequence[Run], by: Sequence[str] = ()) -> list[Arm]:
         UsageError: If two runs are of one arm and seed, or no run has such a key.
     """
     keys = [key for key in by or swept_keys(runs) if key != "seed"]
-    for key in keys:
-        if all(run.setting(key) == "unset" for run in runs):
-            near = did_you_mean(key, [*runs[0].choices, *dotted(runs[0].config)])
-            raise UsageError(f"--by {key}: no run has such a setting{near}")
+    check_keys(runs, keys)
     arms: dict[tuple[str, ...], dict[int, Run]] = {}
     for run in runs:
         seeds = arms.setdefault(tuple(map(run.setting, keys)), {})

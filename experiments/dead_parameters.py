@@ -79,19 +79,26 @@ def audit(
     generator = torch.Generator().manual_seed(0)
     for name, parameter in parameters.items():
         kept, changes = parameter.detach().clone(), []
-        for _ in range(draws):
+        while len(changes) < draws and not (changes and changes[-1][0] >= ROUNDING):  # one effect is enough
             parameter.data.copy_(torch.randn(kept.shape, generator=generator, dtype=torch.float64))
-            outdated = outputs(network, images, training=False)
-            after = outputs(network, images, training=True), outputs(network, images, training=False)
-            pairs = (before[0], after[0]), (before[1], after[1]), (before[1], outdated)
-            changes.append([change(*pair) for pair in pairs])
+            changes.append(changed(network, images, *before))
             for buffer, value in buffers.items():
                 network.get_buffer(buffer).copy_(value)
-            if changes[-1][0] >= ROUNDING:
-                break  # one effect is enough
         parameter.data.copy_(kept)
         gradient, worst = gradients[name], map(max, zip(*changes, strict=True))
         yield Finding(name, kept.numel(), gradient, (gradient or 0.0) / total, *worst)
+
+
+def changed(
+    network: nn.Module, images: Tensor, training: list[Tensor], evaluation: list[Tensor]
+) -> tuple[float, float, float]:
+    """How far the outputs now are from those given: in training, in evaluation, and there with the old statistics."""
+    outdated = change(evaluation, outputs(network, images, training=False))
+    return (
+        change(training, outputs(network, images, training=True)),  # from here on with the statistics of this batch
+        change(evaluation, outputs(network, images, training=False)),
+        outdated,
+    )
 
 
 def gradient_norms(network: nn.Module, images: Tensor, loss: Callable[[Any], Tensor]) -> dict[str, float | None]:
@@ -100,7 +107,8 @@ def gradient_norms(network: nn.Module, images: Tensor, loss: Callable[[Any], Ten
     with torch.random.fork_rng():
         torch.manual_seed(0)
         value = loss(network.train()(images))
-    gradients = torch.autograd.grad(value, list(learning.values()), allow_unused=True)
+    found = list(learning.values()) if value.requires_grad else []
+    gradients = torch.autograd.grad(value, found, allow_unused=True) if found else [None] * len(learning)
     norms = {name: None if g is None else float(g.norm()) for name, g in zip(learning, gradients, strict=True)}
     return {name: norms.get(name) for name, _ in network.named_parameters()}
 

@@ -6,8 +6,9 @@ Meant is what follows from the arm and the seed: a swept key, what lies below a 
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from experiments.records import Run
@@ -61,7 +62,8 @@ def differences(runs: Sequence[Run], keys: Sequence[str]) -> list[Difference]:
             return True
         constant = len(set(zip(arms, column, strict=True))) == len(set(arms))  # within every arm
         from_factors = any(covers(key, factor) for key in keys for factor in FACTORS.get(name, ()))
-        return constant and (from_factors or (last(name), tuple(column)) in meant)
+        broad = not {"experiment", "data", "task"}.isdisjoint(keys)  # groups that set many keys
+        return constant and (broad or from_factors or (last(name), tuple(column)) in meant)
 
     return [
         Difference(name, by_value([table.get(name, UNSET) for table in tables], runs), follows(name, column))
@@ -70,7 +72,7 @@ def differences(runs: Sequence[Run], keys: Sequence[str]) -> list[Difference]:
 
 
 def settings(run: Run) -> dict[str, Any]:
-    """The scientific settings, the precision, and the number of images per optimiser step."""
+    """The scientific settings, the precision, and the images per optimiser step."""
     config = run.config
     hardware, data = config.get("hardware", {}), config.get("data", {})
     devices, nodes = hardware.get("devices", 1), hardware.get("num_nodes", 1)
@@ -78,7 +80,16 @@ def settings(run: Run) -> dict[str, Any]:
     devices = len(devices) if isinstance(devices, list) else devices
     batch = devices * images if isinstance(devices, int) and devices > 0 else f"{devices} x {images}"
     precision = config.get("precision", hardware.get("precision"))
-    return scientific(config) | {"precision": precision, "effective_batch": batch}
+    path = config.get("ckpt_path")  # resumed in its own folder, a run is what it was
+    began = None if not path or Path(path).parent == Path(config["output_dir"]) else path
+    around = {"precision": precision, "effective_batch": batch, "ckpt_path": began, "callbacks": foreign(config)}
+    return scientific(config) | around
+
+
+def foreign(config: Mapping[str, Any]) -> list[str]:
+    """Callbacks that are not ours, such as EarlyStopping: they can steer a training."""
+    targets = [part["_target_"] for part in config.get("callbacks", {}).values() if part]
+    return sorted(target for target in targets if not target.startswith("dotcom."))
 
 
 def circumstances(runs: Sequence[Run]) -> list[str]:
@@ -86,7 +97,10 @@ def circumstances(runs: Sequence[Run]) -> list[str]:
     facts = {
         "commit": [run.commit or "unknown" for run in runs],
         **{name: [run.versions.get(name, "unknown") for run in runs] for name in ("dotcom", "torch", "lightning")},
-        "data.root": [run.setting("data.root") for run in runs],
+        **{
+            key: [run.setting(key) for run in runs]
+            for key in ("data.root", "hardware.accelerator", "channels_last", "compile")
+        },
     }
     tables = {name: by_value(values, runs) for name, values in facts.items()}
     return [f"not the same {name}: {where(table)}" for name, table in tables.items() if len(table) > 1]

@@ -1,7 +1,6 @@
 """Runs and sweeps as their folders tell them: what was trained, how, what came out. Needs no account, no torch."""
 
 import csv
-import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dotcom.errors import UsageError, did_you_mean, listed, spelled
+from dotcom.record import read_json
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Run:
     seed: int
     arms: list[str]
     config: dict[str, Any]
-    choices: dict[str, str]
+    choices: dict[str, str | None]
     overrides: list[str]
     commit: str | None
     versions: dict[str, str]
@@ -79,14 +79,27 @@ class Run:
         """
         best = at == "best"
         value = known(metric, self.scores, f"{self.folder / 'run.json'}") if best else self.curve(metric)[-1][1]
+        if not best:
+            self.check_complete(metric)
         if not math.isfinite(value):
             raise UsageError(f"{self.folder}: {metric} is {value}; expected a number, leave this run out")
         return float(value)
 
+    def check_complete(self, metric: str) -> None:
+        """Raise UsageError unless the last row with the metric is whole and of the last epoch."""
+        path, last = self.folder / "metrics.csv", self.config["epochs"] - 1
+        with path.open(newline="") as file:
+            found = [row["epoch"] for row in csv.DictReader(file) if row.get(metric)][-1]
+        if found != str(last) or not path.read_bytes().endswith(b"\n"):
+            raise UsageError(
+                f"{path}: {metric} ends at epoch {found or 'unknown'}, or its last row is cut off; "
+                f"expected epoch {last} and a whole row; use --at best, or run it again"
+            )
+
     def setting(self, key: str) -> str:
         """The choice of a group or the value of a dotted key, as on the command line; ``unset`` if there is none."""
         if key in self.choices:
-            return self.choices[key]
+            return spelled(self.choices[key])
         node: Any = self.config
         for part in key.split("."):
             if not isinstance(node, dict) or part not in node:
@@ -111,7 +124,7 @@ def left_out(paths: Iterable[str | Path]) -> list[str]:
     """For each sweep with jobs that are not done, a sentence that names them."""
     sentences = []
     for path in map(Path, paths):
-        jobs = read_json(path / "sweep.json")["jobs"] if (path / "sweep.json").is_file() else {}
+        jobs = read_record(path / "sweep.json")["jobs"] if (path / "sweep.json").is_file() else {}
         missing = [f"{name} ({job['state']})" for name, job in jobs.items() if job["state"] != "done"]
         if missing:
             sentences.append(
@@ -128,7 +141,7 @@ def run_folders(path: Path) -> list[Path]:
         inside = sorted({file.parent for name in ("run.json", "sweep.json") for file in path.glob(f"*/{name}")})
         hint = f"; did you mean {path}/*?" if inside else ""
         raise UsageError(f"{path}: expected the folder of a run (with run.json) or of a sweep (sweep.json){hint}")
-    sweep = read_json(path / "sweep.json")
+    sweep = read_record(path / "sweep.json")
     done = {name: job for name, job in sweep["jobs"].items() if job["state"] == "done"}
     if not done:
         raise UsageError(f"{path}: none of its {len(sweep['jobs'])} jobs is done; continue the sweep first")
@@ -136,7 +149,7 @@ def run_folders(path: Path) -> list[Path]:
     swept = {key.lstrip("+"): values for key, values in sweep["swept"].items() if key != "seed"}
 
     def place(name: str) -> list[int]:
-        written = dict(override.lstrip("+").partition("=")[::2] for override in done[name]["overrides"])
+        written = dict(arm.lstrip("+").partition("=")[::2] for arm in done[name]["arms"])
         return [values.index(written[key]) if written.get(key) in values else 0 for key, values in swept.items()]
 
     return [path / name for name in sorted(done, key=place)]
@@ -149,24 +162,25 @@ def read_run(folder: Path) -> Run:
         UsageError: If it is not done, or its ``run.json`` lacks something.
     """
     path = folder / "run.json"
-    facts = read_json(path)
+    facts = read_record(path)
+    if not isinstance(facts.get("seed", 0), int) or not isinstance(facts.get("config", {}), dict):
+        raise UsageError(f"{path}: expected a whole number as seed and an object as config; run it again")
     if facts.get("state") != "done":
         raise UsageError(f"{folder}: expected a run that is done, this one is {facts.get('state')}; finish it first")
     names = [entry.name for entry in fields(Run) if entry.name != "folder"]
     if missing := [name for name in names if name not in facts]:
         raise UsageError(f"{path}: lacks {listed(missing)}; expected what train.py writes at the end of a run")
+    if facts["config"].get("fit") is False:
+        raise UsageError(f"{folder}: an evaluation (fit=false), no other seed of a training; leave it out")
     return Run(folder=folder, **{name: facts[name] for name in names})
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file of version 1, or a UsageError."""
-    try:
-        facts = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such file, though its sweep says that the job is done; run it again") from None
-    except ValueError as error:
-        raise UsageError(f"{path}: expected JSON ({error})") from None
-    if not isinstance(facts, dict) or facts.get("version") != 1:
+def read_record(path: Path) -> dict[str, Any]:
+    """``run.json`` or ``sweep.json``, or a UsageError."""
+    facts = read_json(path)
+    if not facts:
+        raise UsageError(f"{path}: no such record, though its sweep says that the job is done; run it again")
+    if facts.get("version") != 1:
         raise UsageError(f"{path}: expected a record of version 1; it was written by another version of dotcom")
     return facts
 

@@ -6,7 +6,6 @@ only that each is as likely to have the other sign. All p are two-sided.
 Source: Holm, "A simple sequentially rejective multiple test procedure", 1979. The tests are SciPy's.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -37,8 +36,9 @@ class Comparison:
         sign_flip_p: Of the sign-flip permutation test.
         sign_flip_holm: The same after Holm's correction over all rows.
         exact: Whether all signs were tried; otherwise ``sign_flip_p`` is a seeded Monte Carlo estimate.
-        reachable: Smallest ``sign_flip_holm`` that so many pairs and rows allow, whatever the values.
-        underpowered: Whether ``reachable`` is above the level: this row could not have become significant.
+        reachable: Smallest p that so many pairs allow, whatever the values, times the number of rows: the bound of
+            Bonferroni, below which Holm's p can only get where other rows are strong.
+        underpowered: Whether ``reachable`` is not below the level, so that this row by itself cannot show anything.
     """
 
     arm: str
@@ -70,19 +70,17 @@ def compare(scores: Mapping[str, Mapping[int, float]], reference: str, level: fl
         for name, values in scores.items()
         if name != reference
     ]
-    t = holm([row.t_p for row in rows if row.t_p is not None])
+    t = holm([1.0 if row.t_p is None else row.t_p for row in rows])  # the family is the same without a t test
     flips = holm([row.sign_flip_p for row in rows])
-    best = holm([smallest_p(len(row.seeds)) for row in rows])  # the most that the other rows, too, could do
-    corrected = iter(t)
     return [
         replace(
             row,
-            t_holm=None if row.t_p is None else next(corrected),
+            t_holm=None if row.t_p is None else corrected,
             sign_flip_holm=flip,
-            reachable=reachable,
-            underpowered=reachable > level,
+            reachable=(reachable := min(1.0, len(rows) * row.reachable)),
+            underpowered=reachable >= level,
         )
-        for row, flip, reachable in zip(rows, flips, best, strict=True)
+        for row, corrected, flip in zip(rows, t, flips, strict=True)
     ]
 
 
@@ -109,7 +107,7 @@ def compare_pair(
         sign_flip_holm=flip,
         exact=exact,
         reachable=smallest_p(len(seeds)),
-        underpowered=smallest_p(len(seeds)) > level,
+        underpowered=smallest_p(len(seeds)) >= level,
     )
 
 
@@ -158,9 +156,9 @@ def smallest_p(pairs: int) -> float:
     return 2 / 2**pairs if pairs <= EXACT else 1 / (RESAMPLES + 1)
 
 
-def needed_pairs(rows: int, level: float) -> int:
-    """Pairs from which a sign-flip test can reach the level in each of so many rows."""
-    return math.ceil(math.log2(2 * rows / level))
+def needed_pairs(rows: int, level: float) -> int | None:
+    """Pairs from which a sign-flip test can get below the level in each of so many rows; None where none suffice."""
+    return next((pairs for pairs in range(1, EXACT + 2) if rows * smallest_p(pairs) < level), None)
 
 
 def holm(p: Sequence[float]) -> list[float]:

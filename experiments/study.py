@@ -1,11 +1,11 @@
 """The answer to "which arm is better, and can so few seeds tell?" from the folders of runs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from experiments.arms import Arm, group, reference, swept_keys
+from experiments.arms import Arm, check_keys, group, reference, swept_keys
 from experiments.differences import Difference, circumstances, differences
 from experiments.records import Run, left_out, load
 from experiments.statistics import EXACT, RESAMPLES, Comparison, compare, needed_pairs
@@ -73,18 +73,14 @@ def read_study(
     """
     runs = load(paths)
     keys = [key for key in by or swept_keys(runs) if key != "seed"]
-    arms = group(runs, keys)
+    check_keys(runs, keys)
     found = differences(runs, keys)
     allowed = comparable(found, keys, allow)
+    arms = group(runs, keys)  # afterwards: runs of other data are not the same arm
     metric = metric or shared_monitor(runs)
     chosen = reference(arms, control)
     scores = {arm.name: arm.scores(metric, at) for arm in arms}
-    for name, values in scores.items():
-        if not values.keys() & scores[chosen.name].keys():
-            mine, theirs = (listed([*map(str, seeds)], 8) for seeds in (values, scores[chosen.name]))
-            raise UsageError(
-                f"{name} (seeds {mine}) and {chosen.name} (seeds {theirs}): no seed in common; pairs are of one seed"
-            )
+    check_paired(scores, chosen.name)
     rows = compare(scores, chosen.name, level)
     notes = [
         *explanation(metric, at, level, rows),
@@ -94,6 +90,16 @@ def read_study(
         *left_out(paths),
     ]
     return Study(metric, at, level, arms, chosen, rows, found, notes)
+
+
+def check_paired(scores: Mapping[str, Mapping[int, float]], control: str) -> None:
+    """Raise UsageError unless every arm shares a seed with the reference."""
+    for name, values in scores.items():
+        if not values.keys() & scores[control].keys():
+            mine, theirs = (listed([*map(str, seeds)], 8) for seeds in (values, scores[control]))
+            raise UsageError(
+                f"{name} (seeds {mine}) and {control} (seeds {theirs}): no seed in common; pairs are of one seed"
+            )
 
 
 def comparable(found: Sequence[Difference], keys: Sequence[str], allow: Sequence[str]) -> list[Difference]:
@@ -136,7 +142,7 @@ def explanation(metric: str, at: str, level: float, rows: Sequence[Comparison]) 
         notes.append(
             f"Differences: arm minus {rows[0].reference}, paired by seed. {100 * (1 - level):g} % interval of the "
             f"paired t test, not corrected. p: two-sided; sign-flip over all 2^n signs{drawn}; Holm over {len(rows)} "
-            f"row{'s' if len(rows) > 1 else ''}."
+            f"{plural(len(rows), 'row')}."
         )
     return notes
 
@@ -146,18 +152,23 @@ def cautions(rows: Sequence[Comparison], level: float) -> list[str]:
     notes = []
     if weak := [row for row in rows if row.underpowered]:
         pairs = sorted({len(row.seeds) for row in weak})
-        least = min(row.reachable for row in weak)
+        least, needed = min(row.reachable for row in weak), needed_pairs(len(rows), level)
         notes.append(
-            f"underpowered: with {listed([*map(str, pairs)], 8, ' or ')} pairs no outcome gives a sign-flip p (Holm) "
-            f"below {least:.4g}; {level:g} takes {needed_pairs(len(rows), level)} pairs in every row."
+            f"underpowered: with {listed([*map(str, pairs)], 8, ' or ')} {plural(pairs[-1], 'pair')} no outcome gives "
+            f"a sign-flip p (times {len(rows)} {plural(len(rows), 'row')}) below {least:.4g}; to get below {level:g} "
+            + (f"takes {needed} pairs in every row." if needed else f"is not possible with {RESAMPLES:,} random signs.")
         )
     for row in rows:
         if row.unpaired:
-            seeds = listed([*map(str, row.unpaired)], 8)
-            notes.append(
-                f"{row.arm}: {len(row.unpaired)} runs without a partner left out of the difference (seed {seeds})."
-            )
+            seeds, count = listed([*map(str, row.unpaired)], 8), len(row.unpaired)
+            left = f"{count} {plural(count, 'run')} without a partner left out of the difference (seed {seeds})"
+            notes.append(f"{row.arm}: {left}.")
         if row.t_p is None:
             why = "one pair" if len(row.seeds) == 1 else "all differences are equal"
             notes.append(f"{row.arm}: {why}, so there is no t test and no interval.")
     return notes
+
+
+def plural(count: int, noun: str) -> str:
+    """The noun, with an s unless there is one."""
+    return noun if count == 1 else f"{noun}s"

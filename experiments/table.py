@@ -89,9 +89,14 @@ def write_whole(path: Path, text: str) -> None:
     """Never leave half a file."""
     if not path.parent.is_dir():
         raise UsageError(f"--out {path}: there is no folder {path.parent}")
+    if path.is_dir():
+        raise UsageError(f"--out {path}: it is a folder; expected the name of a file")
     partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(text)
-    partial.replace(path)
+    try:
+        partial.write_text(text)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

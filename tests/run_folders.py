@@ -61,8 +61,8 @@ def write_run(folder: Path, overrides: list[str], top1: list[float], **changes: 
     with (folder / "metrics.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(HEADER)
-        for epoch, value in enumerate(top1):
-            step = (epoch + 1) * STEPS - 1
+        for number, value in enumerate(top1):
+            epoch, step = config["epochs"] - len(top1) + number, (number + 1) * STEPS - 1
             writer.writerow([epoch, step - 50, 1.5 - value, "", ""])
             writer.writerow([epoch, step, "", 1 - value, value])
     return folder
@@ -80,9 +80,15 @@ def write_sweep(folder: Path, swept: dict[str, list[str]], top1: dict[tuple[str,
         overrides = [f"{key}={value}" for key, value in zip(swept, values, strict=True)]
         name = "__".join(override.replace("=", "-") for override in overrides)
         write_run(folder / name, overrides, [0.1, 0.9, top1[values]], sweep=folder.name)
-        jobs[name] = {"overrides": overrides, "state": "done", "exit_code": 0, "log": f"{name}/log.txt"}
+        jobs[name] = job(overrides)
     write_jobs(folder, swept, jobs)
     return folder
+
+
+def job(overrides: list[str], state: str = "done") -> dict[str, Any]:
+    """The entry of a job; Hydra spells its overrides anew."""
+    own = {"overrides": [override.replace("true", "True") for override in overrides], "state": state}
+    return own | {"arms": [override for override in overrides if not override.startswith("seed=")]}
 
 
 def write_jobs(folder: Path, swept: dict[str, list[str]], jobs: dict[str, Any]) -> None:

@@ -44,7 +44,7 @@ def scale(values: Iterable[float], start: float, end: float, whole: bool = False
     """The axis that shows all values, with a margin as a share of their range."""
     known = list(values)
     low, high = min(known), max(known)
-    room = margin * (high - low) if high > low else 0.02 * abs(high) or 0.5
+    room = margin * (high - low) if high > low else 1.0 if whole else 0.02 * abs(high) or 0.5
     low, high = low - room, high + room
     ticks = MaxNLocator(6, integer=whole, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
     return Scale(low, high, start, end, tuple(float(tick) for tick in ticks if low <= tick <= high))
@@ -111,9 +111,9 @@ def path(xs: Sequence[float], ys: Sequence[float], chart: Chart) -> str:
 
 
 def chart(title: str, arms: Mapping[int, Sequence[Series]]) -> Chart | None:
-    """The chart of a metric: for each arm's number its runs; None where no arm has a curve."""
+    """The chart of a metric: for each arm's number its runs; None where no arm has a curve of two steps."""
     curves = [drawn for arm, runs in arms.items() if (drawn := curve(arm, runs))]
-    if not curves:
+    if all(len(drawn.steps) < 2 for drawn in curves):
         return None
     x = scale((step for c in curves for step in c.steps), LEFT, WIDTH - RIGHT, whole=True, margin=0)
     y = scale((value for c in curves for value in (*c.low, *c.high)), HEIGHT - BOTTOM, TOP)

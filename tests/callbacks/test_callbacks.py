@@ -3,12 +3,15 @@
 import contextlib
 import io
 import json
+import resource
+import time
 from functools import partial
 from types import SimpleNamespace
 
 import lightning as L
 import pytest
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torch.utils.data import DataLoader
@@ -18,6 +21,7 @@ from dotcom.data import coco_format, resize_boxes
 from dotcom.optim import constant
 from dotcom.tasks import Classification
 from files import make_coco
+from runs import trainer
 
 
 def test_whole_files__survive_a_crash_while_saving(tmp_path, monkeypatch):
@@ -35,6 +39,39 @@ def test_whole_files__survive_a_crash_while_saving(tmp_path, monkeypatch):
     assert [file.name for file in path.parent.iterdir()] == ["last.ckpt"]
 
 
+def test_whole_files__outlive_a_full_disk(tmp_path):
+    path, io = tmp_path / "last.ckpt", WholeFiles()
+    io.save_checkpoint({"epoch": 1}, path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.warns(UserWarning, match=rf"{path}: not saved, File too large; the one from before is kept"):
+            io.save_checkpoint({"epoch": 2, "weights": torch.zeros(100_000)}, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert torch.load(path, weights_only=True) == {"epoch": 1}
+    assert list(io.unsaved) == [str(path)]
+    assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
+    io.save_checkpoint({"epoch": 3}, path)
+    assert not io.unsaved
+
+
+def test_throughput__goes_on_in_the_epoch_of_a_checkpoint(monkeypatch):
+    clock = iter([10.0, 14.0, 100.0, 106.0])
+    monkeypatch.setattr("dotcom.callbacks.throughput.time.perf_counter", lambda: next(clock))
+    logged = {}
+    module = SimpleNamespace(log=lambda name, value, **_: logged.update({name: value}))
+    trainer, batch = SimpleNamespace(world_size=1), (torch.zeros(6, 3), None)
+    killed, resumed = Throughput(), Throughput()
+    killed.on_train_epoch_start(trainer, module)
+    killed.on_train_batch_end(trainer, module, None, batch, 0)
+    resumed.load_state_dict(killed.state_dict())
+    resumed.on_train_start(trainer, module)
+    resumed.on_train_batch_end(trainer, module, None, batch, 1)
+    resumed.on_train_epoch_end(trainer, module)
+    assert logged == {"images/s": 1.2}  # 12 images in 4 + 6 seconds
+
+
 def test_throughput__is_images_over_seconds(monkeypatch):
     clock = iter([10.0, 11.0, 14.0])
     monkeypatch.setattr("dotcom.callbacks.throughput.time.perf_counter", lambda: next(clock))
@@ -48,13 +85,42 @@ def test_throughput__is_images_over_seconds(monkeypatch):
     assert logged == {"images/s": 6.0}  # 2 batches x 6 images x 2 processes in 4 seconds
 
 
-def test_progress__tells_the_time_left(monkeypatch):
+def test_progress__tells_the_time_left(monkeypatch, tmp_path):
     monkeypatch.setattr("dotcom.callbacks.progress.time.perf_counter", lambda: 100.0)
-    progress = Progress()
+    progress = Progress(str(tmp_path))
     progress.started, progress.first_epoch = 40.0, 2
     trainer = SimpleNamespace(max_epochs=10)
     assert progress.time_left(trainer, 4) == "0:03:00"  # two epochs took a minute, six are left
     assert progress.time_left(trainer, 2) == "-"
+
+
+def test_progress__is_there_for_programs(classifier, tmp_path):
+    images = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    batches = DataLoader(list(zip(images, torch.tensor([0, 1, 2, 0]), strict=True)), batch_size=2)
+    task = Classification(classifier, partial(torch.optim.AdamW, lr=1e-2), constant, num_classes=3)
+    best = ModelCheckpoint(tmp_path, monitor="val/top1", mode="max")
+    states = []
+
+    class Look(L.Callback):
+        def on_train_batch_end(self, *args) -> None:
+            states.append(json.loads((tmp_path / "progress.json").read_text()))
+
+    run = trainer(tmp_path, max_epochs=2, enable_checkpointing=True, enable_progress_bar=True)
+    run.callbacks[:] = [Progress(str(tmp_path)), Look(), best]
+    run.fit(task, batches, batches)
+    assert [state["epoch"] for state in states] == [0.5, 0.5, 1, 1]  # not more often than every two seconds
+    assert states[0] | {"updated": 0, "left": 0} == {
+        "epoch": 0.5,
+        "epochs": 2,
+        "step": 1,
+        "score": None,
+        "left": 0,
+        "updated": 0,
+    }
+    last = json.loads((tmp_path / "progress.json").read_text())
+    assert (last["epoch"], last["step"], last["left"]) == (2, 4, 0)
+    assert last["score"] == float(best.best_model_score)
+    assert abs(last["updated"] - time.time()) < 60
 
 
 def run_results(callback: CocoResults, dataset, found: list, fn: str) -> None:

@@ -4,7 +4,7 @@ import json
 from itertools import product
 
 import pytest
-from experiments.differences import circumstances, differences
+from experiments.differences import circumstances, differences, foreign
 from experiments.records import load
 from experiments.study import read_study
 
@@ -77,6 +77,7 @@ def test_seed__covers_only_seeds_that_are_the_seed(tmp_path):
         ({"hardware__devices": [0, 1]}, ["effective_batch"]),
         ({"hardware__num_nodes": 2}, ["effective_batch"]),
         ({"precision": "bf16-mixed"}, ["precision"]),
+        ({"trainer__limit_train_batches": 3}, ["trainer.limit_train_batches"]),
         ({"optimizer__lr": 0.01}, ["optimizer.lr"]),
         ({"data__num_workers": 2, "output_dir": "elsewhere", "compile": True}, []),
     ],
@@ -103,11 +104,11 @@ def test_refusal__lists_key_values_and_runs(tmp_path):
 
 def test_allow__lets_a_named_difference_pass_and_says_so(tmp_path):
     sweep = written(tmp_path, "co_bias", ("true", "false"))
-    change(sweep / "co_bias-false__seed-1", epochs=9, optimizer__lr=0.1)
+    change(sweep / "co_bias-false__seed-1", clip=9, optimizer__lr=0.1)
     with pytest.raises(UsageError, match=r"--allow optimizer.lr\n"):
-        read_study([sweep], allow=["epochs"])
-    study = read_study([sweep], allow=["epochs", "optim*"])
-    assert [note for note in study.notes if note.startswith("allowed to differ: epochs: 8 in 3 runs")]
+        read_study([sweep], allow=["clip"])
+    study = read_study([sweep], allow=["clip", "optim*"])
+    assert [note for note in study.notes if note.startswith("allowed to differ: clip: null in 3 runs")]
     assert [note for note in study.notes if note.startswith("allowed to differ: optimizer.lr: 0.002 in 3 runs")]
 
 
@@ -116,7 +117,7 @@ def test_by__takes_the_place_of_what_the_runs_say(tmp_path):
         write_run(tmp_path / f"{block}{seed}", [f"block={block}", f"seed={seed}"], [0.8], arms=[])
         for block, seed in product(("qg", "qib"), range(2))
     ]
-    with pytest.raises(UsageError, match="both are all seed=0"):
+    with pytest.raises(UsageError, match="--allow block"):
         read_study(runs)
     assert [arm.name for arm in read_study(runs, by=["block"]).arms] == ["block=qg", "block=qib"]
 
@@ -128,3 +129,25 @@ def test_commit__is_told_but_no_reason_to_refuse(tmp_path):
     said = "not the same commit: abc1234 in 3 runs; def5678 in co_bias-false__seed-1"
     assert circumstances(load([sweep])) == [said]
     assert said in read_study([sweep]).notes
+
+
+def test_checkpoint__of_another_run_counts_and_its_own_does_not(tmp_path):
+    sweep = written(tmp_path, "co_bias", ("true", "false"))
+    folder = sweep / "co_bias-false__seed-1"
+    change(folder, ckpt_path=str(folder / "last.ckpt"))
+    assert unmeant(sweep, "co_bias") == []
+    change(folder, ckpt_path="other/last.ckpt")
+    assert unmeant(sweep, "co_bias") == ["ckpt_path"]
+
+
+def test_swept_data__covers_all_that_is_constant_within_an_arm(tmp_path):
+    sweep = written(tmp_path, "block", ("qib", "qg"))
+    for seed in range(2):
+        change(sweep / f"block-qib__seed-{seed}", clip=9)
+    assert unmeant(sweep, "block") == ["clip"]
+    assert unmeant(sweep, "block", "data") == []
+
+
+def test_settings__see_what_steers_a_training_from_beside():
+    config = {"callbacks": {"stop": {"_target_": "lightning.pytorch.callbacks.EarlyStopping"}, "off": None}}
+    assert foreign(config) == ["lightning.pytorch.callbacks.EarlyStopping"]

@@ -39,7 +39,8 @@ def test_chart__puts_values_where_its_axes_say():
     assert (drawn.x.low, drawn.x.high) == (100, 200)
     assert drawn.y(1.5) < drawn.y(0.5)  # up is more
     assert drawn.y.low < 0.5 < 1.5 < drawn.y.high
-    assert chart("val/loss", {0: []}) is None
+    assert chart("val/loss", {0: []}) is chart("val/loss", {0: [{2: 1.0}]}) is None  # one epoch: a dot
+    assert scale([2, 2], 0, 100, whole=True).ticks == (1, 2, 3)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +78,7 @@ def test_page__of_a_single_run_that_left_little(tmp_path: Path):
     (run,) = study.glob("co_bias-*")
     (run / "predictions.png").unlink()
     with (run / "metrics.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([["epoch", "step", "train/loss", "val/top1"], [0, 5, "inf", ""], [0, 5, "", 0.25]])
+        csv.writer(file).writerows([["epoch", "step", "train/loss", "val/top1"], [7, 5, "inf", ""], [7, 5, "", 0.25]])
     told = json.loads((run / "run.json").read_text()) | {"images_per_second": None, "commit": None, "ended": None}
     (run / "run.json").write_text(json.dumps(told))
     out = tmp_path / "page.html"
@@ -86,7 +87,7 @@ def test_page__of_a_single_run_that_left_little(tmp_path: Path):
     assert "nothing to compare" in page
     assert "python train.py co_bias=true seed=3" in page
     assert "not recorded" in page
-    assert page.count("data-chart=") == 1  # val/top1; nothing of the loss can be drawn
+    assert page.count("data-chart=") == 0  # a single step is no curve
     assert "Predictions" not in page
 
 

@@ -11,7 +11,7 @@ from experiments.records import left_out, load
 
 from conftest import REPO
 from dotcom.errors import UsageError
-from run_folders import write_jobs, write_run, write_sweep
+from run_folders import change, write_jobs, write_run, write_sweep
 
 SWEPT = {"co_bias": ["true", "false", "first"], "seed": ["0", "1"]}
 
@@ -64,6 +64,12 @@ def test_group__follows_by_where_the_runs_do_not_say(tmp_path):
     assert [arm.name for arm in group(load(runs), ["block"])] == ["block=qg", "block=qib"]
     with pytest.raises(UsageError, match=r"--by blocks: no run has such a setting; did you mean block\?"):
         group(load(runs), ["blocks"])
+
+
+def test_group__knows_a_choice_of_nothing(tmp_path):
+    choices = {"model": "dotcom_tiny", "experiment": None}
+    runs = [write_run(tmp_path / str(seed), [f"seed={seed}"], [0.8], choices=choices) for seed in range(2)]
+    assert [arm.name for arm in group(load(runs), ["experiment"])] == ["experiment=null"]
 
 
 def test_group__without_swept_keys_is_one_arm(tmp_path):
@@ -120,12 +126,12 @@ def test_error__for_a_sweep_without_done_jobs(tmp_path):
 
 def test_error__for_a_job_that_is_done_but_gone(sweep):
     (sweep / "co_bias-true__seed-0/run.json").unlink()
-    assert "co_bias-true__seed-0/run.json: no such file, though its sweep says that the job is done" in said(sweep)
+    assert "co_bias-true__seed-0/run.json: no such record, though its sweep says that the job is done" in said(sweep)
 
 
 @pytest.mark.parametrize(
     ("text", "complaint"),
-    [("{", "expected JSON"), ("[]", "record of version 1"), ('{"version": 2}', "record of version 1")],
+    [("{", "not JSON"), ("{}", "no such record"), ('{"version": 2}', "record of version 1")],
 )
 def test_error__for_a_record_of_another_make(tmp_path, text, complaint):
     folder = write_run(tmp_path / "run", ["seed=0"], [0.8])
@@ -160,7 +166,7 @@ def test_error__for_metrics_that_are_cut_off(tmp_path):
     folder = write_run(tmp_path / "run", ["seed=0"], [0.8])
     (folder / "metrics.csv").write_text("epoch,step,val/top1\n0,187,0.8\n1,37")
     (run,) = load([folder])
-    assert run.value("val/top1") == 0.8  # a row that was begun has no value yet
+    assert run.curve("val/top1") == [(187, 0.8)]  # a row that was begun has no value yet
     (folder / "metrics.csv").write_text("epoch,step,val/top1\n0,x,0.8\n")
     (run,) = load([folder])
     with pytest.raises(UsageError, match=r"metrics.csv: expected columns step, epoch"):
@@ -172,3 +178,18 @@ def test_import__does_not_pull_in_torch():
     code = f"import sys, experiments.formats, experiments.table; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_error__for_an_evaluation(tmp_path):
+    folder = write_run(tmp_path / "run", ["seed=0"], [0.8])
+    change(folder, fit=False)
+    assert "an evaluation (fit=false)" in said(folder)
+
+
+@pytest.mark.parametrize("cut", [1, 30])
+def test_error__for_metrics_that_do_not_reach_the_last_epoch(tmp_path, cut):
+    folder = write_run(tmp_path / "run", ["seed=0"], [0.7, 0.8])
+    (folder / "metrics.csv").write_bytes((folder / "metrics.csv").read_bytes()[:-cut])
+    (run,) = load([folder])
+    with pytest.raises(UsageError, match="expected epoch 7 and a whole row; use --at best"):
+        run.value("val/top1")

@@ -89,6 +89,15 @@ def test_compare__corrects_over_its_rows():
     assert any(row.sign_flip_holm > row.sign_flip_p for row in rows)
 
 
+def test_compare__corrects_over_rows_without_a_t_test_too():
+    theirs = dict(enumerate(np.random.default_rng(4).normal(0.8, 0.01, 8)))
+    ours = {seed: value + 0.002 + 0.001 * seed for seed, value in theirs.items()}
+    equal = {seed: value + 0.01 for seed, value in theirs.items()}  # no spread, so no t test
+    new, none = compare({"old": theirs, "new": ours, "equal": equal}, "old")
+    assert none.t_p is none.t_holm is None
+    assert new.t_holm == pytest.approx(2 * new.t_p)
+
+
 @pytest.mark.parametrize(("pairs", "weak"), [(1, True), (5, True), (6, False), (7, False)])
 def test_underpowered__where_no_outcome_reaches_the_level(pairs, weak):
     (row,) = compare(paired(np.linspace(0.01, 0.02, pairs)), "old")
@@ -106,11 +115,23 @@ def test_underpowered__knows_the_correction():
     assert 5 * smallest_p(8) < 0.05 < 5 * smallest_p(7)
 
 
-def test_underpowered__lets_a_row_profit_from_stronger_ones():
+def test_underpowered__judges_a_row_by_its_own_pairs():
     few, many = ({seed: 0.8 + 0.01 * (seed + 1) for seed in range(pairs)} for pairs in (6, 12))
     weak, strong = compare({"old": dict.fromkeys(range(12), 0.8), "few": few, "many": many}, "old")
-    assert (weak.reachable, weak.sign_flip_holm, weak.underpowered) == (2 / 2**6, 2 / 2**6, False)
-    assert strong.reachable == 2 * 2 / 2**12
+    assert (weak.reachable, weak.underpowered) == (2 * 2 / 2**6, True)
+    assert (strong.reachable, strong.underpowered) == (2 * 2 / 2**12, False)
+
+
+def test_underpowered__at_the_level_exactly():
+    (row,) = compare(paired(np.linspace(0.01, 0.02, 6)), "old", level=2 / 2**6)
+    assert (row.sign_flip_p, row.underpowered) == (2 / 2**6, True)  # shown is what is below the level
+    assert needed_pairs(1, 2 / 2**6) == 7
+
+
+def test_needed_pairs__are_none_below_what_random_signs_resolve():
+    assert needed_pairs(1, 2e-5) == 17
+    assert needed_pairs(1, 1e-5) is None
+    assert needed_pairs(3, 2e-5) is None
 
 
 def test_compare__pairs_the_common_seeds_and_names_the_rest():

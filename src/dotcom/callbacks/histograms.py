@@ -66,7 +66,7 @@ def around_first(backbone: nn.Module, images: Tensor) -> dict[str, Tensor]:
 
 def log_histograms(logger: Any, values: Mapping[str, Tensor], step: int) -> None:
     """Hand the finite ones of the values to W&B or TensorBoard."""
-    finite = {name: tensor[tensor.isfinite()].double().cpu() for name, tensor in values.items()}
+    finite = {name: tensor[tensor.isfinite()].cpu().double() for name, tensor in values.items()}
     finite = {name: tensor for name, tensor in finite.items() if len(tensor)}
     if isinstance(logger, WandbLogger):
         import wandb

@@ -9,7 +9,7 @@ KINDS = {"convolution": "convolution", "mm": "linear", "addmm": "linear"}  # eve
 
 
 def parameters(network: nn.Module) -> int:
-    """Trainable numbers."""
+    """Numbers in all parameters."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 
