@@ -39,6 +39,9 @@ def checked_run(cfg: DictConfig) -> float:
     choices = HydraConfig.get().runtime.choices
     chosen = [override for override in HydraConfig.get().overrides.task if override.split("=")[0] in choices]
     overrides = list(HydraConfig.get().overrides.task)
+    given = [override.partition("=")[0] for override in HydraConfig.get().overrides.hydra]
+    if cfg.resume and HydraConfig.get().mode is RunMode.RUN and "hydra.run.dir" not in given:
+        raise UsageError("resume=true: expected hydra.run.dir=RUN with it, the folder of the run that is to go on")
     lock = FolderLock(Path(cfg.output_dir) / ".lock")
     if is_first():
         lock.acquire(PATIENCE)
@@ -47,15 +50,10 @@ def checked_run(cfg: DictConfig) -> float:
 
 
 def run(config: dict[str, Any], record: Record) -> float:
-    """Build everything, train, evaluate the best checkpoint, and say where to look."""
+    """Train and evaluate; however it ends, say so in ``run.json`` and to W&B. Returns the monitored score."""
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # wait briefly, then sleep: 1.4 times OMP_WAIT_POLICY=PASSIVE
-    import lightning as L
-    from hydra.utils import instantiate
-
     from dotcom.callbacks.stop import SIGNALS, stop_at_once
     from dotcom.loggers import close_runs, quiet
-    from dotcom.models.cost import macs, parameters
-    from dotcom.report import describe, report
 
     quiet()
     record.update()
@@ -63,30 +61,10 @@ def run(config: dict[str, Any], record: Record) -> float:
     try:
         for number in SIGNALS:  # until training starts, and after it
             signal.signal(number, stop_at_once)
-        L.seed_everything(config["seed"], workers=True, verbose=False)
-        task, data = instantiate(config["task"]), instantiate(config["data"])
-        task.config = config  # every checkpoint carries it
-        loggers, callbacks = (present(instantiate(config[group])) for group in ("logger", "callbacks"))
-        trainer = instantiate(config["trainer"], callbacks=callbacks, logger=loggers)
-        for logger in loggers:
-            logger.log_hyperparams(config)
-        describe(config, task.model, trainer)
-        record.update(parameters=parameters(task.model), macs=sum(macs(task.model, config["image_size"]).values()))
-        started = time.perf_counter()
-        if config["fit"]:
-            trainer.fit(task, data, ckpt_path=config["ckpt_path"])
-            trainer.logger = None  # the best epoch is logged already; another row would be a step that never was
-        minutes = (time.perf_counter() - started) / 60
-        speed = trainer.callback_metrics.get("images/s")
-        weights = "best" if config["fit"] else config["ckpt_path"]
-        (scores,) = trainer.validate(task, data, ckpt_path=weights, verbose=False)
-        report(config, scores, trainer, task.per_class, speed, minutes)
-        if config["monitor"] not in scores:
-            raise UsageError(unmeasured(config["monitor"]))
-        score = float(scores[config["monitor"]])
-        record.end("done", score=score, scores=scores, images_per_second=None if speed is None else float(speed))
+        result = trained(config, record)
+        record.end("done", **result)
         exit_code = 0
-        return score
+        return result["score"]
     except SystemExit as stop:  # the answer to SIGTERM, SIGUSR1 and Ctrl-C
         exit_code = stopped(config["output_dir"], stop)
         record.end("preempted")
@@ -95,6 +73,39 @@ def run(config: dict[str, Any], record: Record) -> float:
         if exit_code == 1:
             record.end("failed")
         close_runs(exit_code)
+
+
+def trained(config: dict[str, Any], record: Record) -> dict[str, Any]:
+    """Build everything, train, evaluate the best checkpoint, say where to look, and return what came out."""
+    import lightning as L
+    from hydra.utils import instantiate
+
+    from dotcom.loggers import identify
+    from dotcom.models.cost import macs, parameters
+    from dotcom.report import describe, report
+
+    L.seed_everything(config["seed"], workers=True, verbose=False)
+    task, data = instantiate(config["task"]), instantiate(config["data"])
+    task.config = config  # every checkpoint carries it
+    identify(config)
+    loggers, callbacks = (present(instantiate(config[group])) for group in ("logger", "callbacks"))
+    trainer = instantiate(config["trainer"], callbacks=callbacks, logger=loggers)
+    for logger in loggers:
+        logger.log_hyperparams(config)
+    describe(config, task.model, trainer)
+    record.update(parameters=parameters(task.model), macs=sum(macs(task.model, config["image_size"]).values()))
+    started = time.perf_counter()
+    if config["fit"]:
+        trainer.fit(task, data, ckpt_path=config["ckpt_path"])
+        trainer.logger = None  # the best epoch is logged already; another row would be a step that never was
+    minutes = (time.perf_counter() - started) / 60
+    speed = trainer.callback_metrics.get("images/s")
+    (scores,) = trainer.validate(task, data, ckpt_path="best" if config["fit"] else config["ckpt_path"], verbose=False)
+    report(config, scores, trainer, task.per_class, speed, minutes)
+    if config["monitor"] not in scores:
+        raise UsageError(unmeasured(config["monitor"]))
+    result = {"score": float(scores[config["monitor"]]), "scores": scores}
+    return result if speed is None else result | {"images_per_second": float(speed)}
 
 
 def present(parts: dict[str, Any]) -> list[Any]:
@@ -106,7 +117,7 @@ def stopped(folder: str, stop: SystemExit) -> int:
     """Say how to go on after Ctrl-C (exit code 130), or SIGTERM or SIGUSR1 (143)."""
     from dotcom.callbacks.stop import Stopped
 
-    if (Path(folder) / "last.ckpt").exists():
+    if (Path(folder) / "last.ckpt").exists() and is_first():
         print(f"stopped; go on with the same command and hydra.run.dir={folder} resume=true", file=sys.stderr)
     return int(str(stop.code)) if isinstance(stop, Stopped) else 130
 

@@ -64,7 +64,7 @@ def needed(tmp_path, photos) -> Callable[[str, str], list[str]]:
             return [f"data.root={make(tmp_path)}", *rest]
         if (group, choice) == ("model", "timm"):
             return ["name=repvit_m1_0"]
-        return [f"data.root={photos}"] if choice in ("imagenet", "image_folder", "co_bias") else []
+        return [f"data.root={photos}"] if choice in ("imagenet", "image_folder", "co_bias", "blocks", "sizes") else []
 
     return say
 

@@ -58,7 +58,7 @@ def watched(folder, *overrides: str) -> subprocess.CompletedProcess[str]:
         (["fit=false"], "fit=false: expected ckpt_path="),
         (["weights=a", "ckpt_path=b"], "weights and ckpt_path: expected one"),
         (["ckpt_path=empty"], "ckpt_path=empty: a folder; expected a file, such as empty/last.ckpt"),
-        (["ckpt_path=done.ckpt"], "ckpt_path=done.ckpt: it has 8 epochs already; set epochs above 8, or fit=false"),
+        (["ckpt_path=done.ckpt"], "ckpt_path=done.ckpt: it has 8 epochs already; set epochs=9 or more, or fit=false"),
         (
             ["ckpt_path=done.ckpt", "epochs=9", "optimizer=sgd"],
             "ckpt_path=done.ckpt: it was trained with torch.opt",

@@ -27,6 +27,11 @@ def test_fingerprint__stays_with_another_machine_folder_or_logger(plain, overrid
     assert fingerprint(asked(override)) == plain
 
 
+def test_fingerprint__changes_with_a_shorter_training(plain):
+    config = asked("")
+    assert fingerprint(config | {"trainer": config["trainer"] | {"limit_train_batches": 3}}) != plain
+
+
 def test_fingerprint__is_the_same_for_an_equal_value_given_or_not(plain):
     assert fingerprint(asked("co_bias=true seed=0")) == plain
 

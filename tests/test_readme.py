@@ -41,8 +41,9 @@ def test_make_target__exists(target):
 
 @pytest.mark.parametrize("module", MODULES)
 def test_module__exists(module):
-    path = module.replace(".", "/") + ".py"
-    assert (REPO / "src" / path).exists() or (REPO / path).exists()
+    path = module.replace(".", "/")
+    files = [folder / f"{path}{end}" for folder in (REPO / "src", REPO) for end in (".py", "/__main__.py")]
+    assert any(file.exists() for file in files)
 
 
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\(([^)#]+)\)", README))))

@@ -90,7 +90,7 @@ def test_wandb__offline_run_holds_metrics_config_tags_and_pictures(run):
     config = {item.key: json.loads(item.value_json) for r in records for item in config_items(r)}
     assert config["co_bias"] is True
     assert config["model"]["variant"] == "tiny"
-    assert {"dotcom_tiny", "image_folder", "co_bias=True"} <= set(start.tags)
+    assert {"dotcom_tiny", "image_folder", "seed=0"} <= set(start.tags)
     assert [r.exit.exit_code for r in records if r.HasField("exit")] == [0]
     assert list(run.glob("wandb/offline-run-*/files/media/images/val/predictions*.png"))
 
@@ -107,6 +107,20 @@ def test_evaluation__gives_the_score_of_the_run(run, train, tmp_path):
     again = next(line for line in done.stdout.splitlines() if " val " in line)
     assert row.split("│")[1:5] == again.split("│")[1:5]
     assert not list(tmp_path.glob("runs/*/*/*.ckpt"))
+
+
+def test_evaluation__can_be_a_job_of_a_sweep(run, train, tmp_path):
+    data = [*SMALL, f"data.root={run.parents[2] / 'photos'}", "ema=0.9", "precision=bf16-mixed", "fit=false"]
+    train("-m", *data, f"ckpt_path={run / 'best.ckpt'},{run / 'last.ckpt'}")
+    (path,) = tmp_path.glob("runs/sweep/*/sweep.json")
+    scores = [job["score"] for job in json.loads(path.read_text())["jobs"].values()]
+    assert scores == [json.loads((run / "run.json").read_text())["score"]] * 2  # one epoch: both hold the same
+
+
+def test_resume_in_another_folder__is_asked_for(train):
+    done = train("resume=true", check=False)
+    assert done.returncode == 2
+    assert "resume=true: expected hydra.run.dir=RUN with it" in done.stderr
 
 
 def test_resume__goes_on_for_more_epochs(run, train, tmp_path):
@@ -185,4 +199,4 @@ def test_sigterm__ends_with_143_and_says_how_to_go_on(photos, tmp_path):
         process.send_signal(signal.SIGTERM)
         _, stderr = process.communicate(timeout=60)
     assert process.returncode == 143
-    assert f"ckpt_path={only(tmp_path, 'runs/*/*/last.ckpt')}" in stderr
+    assert f"hydra.run.dir={only(tmp_path, 'runs/*/*/last.ckpt').parent} resume=true" in stderr

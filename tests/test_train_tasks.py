@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
-import train as train_module
 
 from conftest import REPO
 from dotcom.errors import UsageError, explain
 from dotcom.models import Classifier, DoTCoM
 from files import make_coco, make_masks
 from test_checked import asked
+from test_resume import run as run_here
 from test_train import only
 
 SMALL = ["image_size=64", "data.batch_size=2", "hardware=cpu"]
@@ -135,7 +135,7 @@ def test_monitor__of_what_the_val_split_lacks_is_named(run, tmp_path, fit):
     settings = [*run.settings, "monitor=val/map_large", f"output_dir={tmp_path}", f"fit={fit}"]
     settings += ["epochs=1"] if fit else [f"ckpt_path={run.folder / 'best.ckpt'}"]
     with pytest.raises(Exception) as raised:  # noqa: PT011 of Lightning or ours, but one line in any case
-        train_module.run(asked(" ".join(settings)))
+        run_here(asked(" ".join(settings)))
     assert explain(raised.value) == (
         "monitor=val/map_large: the val split holds nothing to measure it on; choose another monitor= or other data"
     )
@@ -143,7 +143,7 @@ def test_monitor__of_what_the_val_split_lacks_is_named(run, tmp_path, fit):
 
 def test_resume__goes_on_for_more_epochs(run, tmp_path, capsys):
     settings = [*run.settings, f"ckpt_path={run.folder / 'last.ckpt'}", "epochs=2", f"output_dir={tmp_path}"]
-    score = train_module.run(asked(" ".join(settings)))  # in this process, to save the imports
+    score = run_here(asked(" ".join(settings)))  # in this process, to save the imports
     said = capsys.readouterr().out
     assert "epoch 1/" not in said
     assert "epoch 2/2" in said

@@ -34,30 +34,46 @@ def check_files(config: dict[str, Any]) -> None:
     if config["weights"] and config["ckpt_path"]:
         raise UsageError("weights and ckpt_path: expected one; weights= starts a run, ckpt_path= resumes one")
     check_folder(config)
-    same: tuple[str, ...] = MUST_MATCH
-    if config["resume"]:
-        same = tuple(key for key in scientific(config) if key != "epochs" and not key.startswith("task."))
+    own = config["resume"] and config["ckpt_path"] == str(Path(config["output_dir"]) / "last.ckpt")
+    same = own_settings(config) if own else MUST_MATCH
     for setting, keys, advice in (
         ("weights", SAME_BACKBONE, ""),
-        ("ckpt_path", same, ", or use weights= to start another network from it"),
+        ("ckpt_path", same, "" if own else ", or use weights= to start another network from it"),
     ):
         if config[setting] and config[setting] != "timm":
             config[setting] = path = str(Path(str(config[setting])).expanduser())
             content = read_plain(setting, path)
+            where = f"hydra.run.dir={config['output_dir']}" if own and setting == "ckpt_path" else f"{setting}={path}"
             if setting == "ckpt_path" or (isinstance(content, dict) and "config" in content):
                 saved = OmegaConf.create(config_of(setting, path, content))
-                check_match(f"{setting}={path}", saved, OmegaConf.create(config), keys, advice)
+                check_match(where, saved, OmegaConf.create(config), keys, advice)
             if setting == "ckpt_path":
-                check_resumable(f"ckpt_path={path}", content, config)
+                check_resumable(where, content, config)
+            if setting == "ckpt_path" and own:
+                go_on(config, content["config"])
+
+
+def go_on(config: dict[str, Any], before: dict[str, Any]) -> None:
+    """Take over what the place within an epoch depends on; say if the data have moved, or are others."""
+    config["data"]["num_workers"] = before["data"]["num_workers"]
+    roots = [settings["data"]["root"] for settings in (before, config)]
+    if roots[0] != roots[1] and is_first():
+        print("warning: the run began with data.root={}, not {}; go on only if both hold the same".format(*roots))
+
+
+def own_settings(config: dict[str, Any]) -> tuple[str, ...]:
+    """The keys that must not change when a run goes on in its own folder, less those that only repeat another one."""
+    keys = [key for key in scientific(config) if key != "epochs" and not key.startswith(("task.", "trainer."))]
+    return tuple(key for key in keys if "." not in key or key.rpartition(".")[2] not in config)
 
 
 def check_folder(config: dict[str, Any]) -> None:
     """The folder holds no other run; with ``resume``, go on with the run that it holds."""
     folder = Path(config["output_dir"])
     last = folder / "last.ckpt"
-    if config["resume"] and config["ckpt_path"]:
+    if config["resume"] and config["ckpt_path"] and not config["sweep"]:
         raise UsageError("resume and ckpt_path: expected one; resume=true goes on with what is in hydra.run.dir")
-    if config["resume"] and last.exists():
+    if config["resume"] and config["fit"] and last.exists():  # in a job of a sweep, ckpt_path was where it began
         config["ckpt_path"] = str(last)
     elif (folder / "metrics.csv").exists() and not config["resume"] and is_first():
         raise UsageError(f"hydra.run.dir={folder}: it holds a run already; choose another folder, or add resume=true")
@@ -133,8 +149,11 @@ def config_of(setting: str, path: str, content: Any) -> dict[str, Any]:
 def check_resumable(where: str, content: dict[str, Any], config: dict[str, Any]) -> None:
     """The checkpoint leaves epochs to train, and was trained with the same kind of optimizer."""
     done = content.get("epoch", -1) + 1
-    if config["fit"] and config["epochs"] < done + (not config["resume"]):
-        raise UsageError(f"{where}: it has {done} epochs already; set epochs above {done}, or fit=false to evaluate it")
+    least = done + (not config["resume"])
+    if config["fit"] and config["epochs"] < least:
+        raise UsageError(
+            f"{where}: it has {done} epochs already; set epochs={least} or more, or fit=false to evaluate it"
+        )
     stored, asked = (c.get("optimizer", {}).get("_target_") for c in (content["config"], config))
     if config["fit"] and stored and stored != asked:
         choice = stored.rpartition(".")[2].lower()

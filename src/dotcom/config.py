@@ -40,6 +40,8 @@ RANGES: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {  # in wor
             "epochs",
             "accumulate",
             "job_timeout",
+            "save_every_steps",
+            "save_every_minutes",
             "data.batch_size",
             "data.val_batch_size",
             "data.repeats",

@@ -26,6 +26,8 @@ def one_line_errors() -> Iterator[None]:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # otherwise Hydra prints and exits by itself
     try:
         yield
+    except KeyboardInterrupt:  # before there was anything to save
+        sys.exit(130)
     except Exception as error:
         line = explain(error)
         if line is None:

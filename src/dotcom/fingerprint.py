@@ -6,7 +6,7 @@ they write. Nothing here imports torch.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 PLUMBING = ("hardware", "logger", "callbacks", "trainer", "hydra", "sweep", "arms", "slots", "job_timeout")
@@ -29,6 +29,8 @@ PLUMBING_KEYS = {  # at any depth: where it runs, how fast, and where it writes
     "save_every_steps",
     "status",
 }
+SPELLED = ("max_epochs", "accumulate_grad_batches", "gradient_clip_val")  # epochs, accumulate and clip say the same
+LENGTH = ("max_steps", "max_time", "limit_train_batches", "limit_val_batches", "overfit_batches")
 DIGITS = 8
 
 
@@ -40,13 +42,20 @@ def scientific(config: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         config: A resolved configuration, as plain values.
     """
-    own = {key: value for key, value in config.items() if key not in PLUMBING}
+    own: dict[str, Any] = {key: value for key, value in config.items() if key not in PLUMBING}
+    own["trainer"] = trainer_of(config, LENGTH)
     return {key: value for key, value in sorted(flat(own)) if not PLUMBING_KEYS & set(key.split("."))}
 
 
 def fingerprint(config: Mapping[str, Any]) -> str:
     """Eight hexadecimal digits that stand for the scientific settings."""
-    return digest(scientific(config))
+    return digest([scientific(config), trainer_of(config, SPELLED)])
+
+
+def trainer_of(config: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    """Some of the trainer's settings."""
+    trainer = config.get("trainer", {})
+    return {key: trainer[key] for key in keys if key in trainer}
 
 
 def digest(value: Any) -> str:

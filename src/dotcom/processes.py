@@ -17,7 +17,7 @@ except ImportError:  # Windows: no lock is taken there
     fcntl = None  # type: ignore[assignment]
 
 PARENT = "DOTCOM_PARENT"  # environment variable of a job: the process of its sweep
-PATIENCE = 60.0  # seconds that a run waits for an earlier one to leave its folder
+PATIENCE = 90.0  # seconds that a run waits for an earlier one to leave its folder
 DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of <linux/prctl.h>
 
 
@@ -36,16 +36,26 @@ class FolderLock:
         """Take the lock, or raise UsageError that names its holder, after ``patience`` seconds of trying."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.file = self.path.open("a+")
-        deadline = time.monotonic() + patience
+        deadline, told = time.monotonic() + patience, False
         while not self._taken():
+            self.file.seek(0)
+            holder = self.file.read().strip() or "another process"
             if time.monotonic() > deadline:
-                self.file.seek(0)
-                holder = self.file.read().strip() or "another process"
                 raise UsageError(f"{self.path.parent}: in use by {holder}; wait for it, or stop it")
+            if not told:
+                print(f"waiting for {holder} to leave {self.path.parent}", flush=True)
+                told = True
             time.sleep(0.2)
         self.file.truncate(0)
         self.file.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
         self.file.flush()
+
+    def is_free(self) -> bool:
+        """Whether nobody holds it now."""
+        if not self.path.exists():
+            return True
+        with self.path.open("a+") as self.file:
+            return self._taken()
 
     def _taken(self) -> bool:
         if fcntl is None or self.file is None:

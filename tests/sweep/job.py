@@ -29,11 +29,14 @@ if fault == "hang":
     time.sleep(1000)
 if fault == "silent":
     sys.exit(0)
-for step in range(len(steps.read_text().split()) if steps.exists() else 0, int(given.get("steps", 3))):
+total = int(given.get("steps", 3))
+for step in range(len(steps.read_text().split()) if steps.exists() else 0, total):
     time.sleep(float(given.get("pause", 0.02)))
     with steps.open("a") as file:
         file.write(f"{step}\n")
-    progress = {"epoch": step + 1, "epochs": 3, "step": step, "score": 0.1, "left": 60.0, "updated": time.time()}
+    done = (step + 1) / total
+    progress = {"epoch": 3 * done, "epochs": 3, "step": step, "score": 0.1, "left": 60 * (1 - done)}
+    progress["updated"] = time.time()
     (folder / "progress.tmp").write_text(json.dumps(progress))
     (folder / "progress.tmp").replace(folder / "progress.json")
 record = {"state": "done", "score": 0.25 + int(given["seed"]), "ended": "now", "minutes": 0.1}

@@ -9,12 +9,14 @@ from dotcom.sweep.grid import (
     check_distinct,
     check_repeated,
     describe,
+    first_job,
     make_job,
+    parsed,
     sweep_name,
     swept_values,
 )
 
-CONFIG = {"seed": 0, "co_bias": True, "hardware": {"accelerator": "cpu", "devices": 1}}
+CONFIG = {"seed": 0, "data": {"root": None}, "co_bias": True, "hardware": {"accelerator": "cpu", "devices": 1}}
 
 
 def job(*arms: str, seed: int = 0) -> Job:
@@ -36,19 +38,18 @@ def test_repeated_key__is_refused_with_what_was_said():
     ],
 )
 def test_swept_values__are_those_of_hydras_syntax(text, values):
-    assert swept_values([text, "epochs=3"], None) == {text.partition("=")[0]: values}
+    assert swept_values(parsed([text, "epochs=3"], None)) == {text.partition("=")[0]: values}
 
 
 def test_swept_values__of_the_command_line_win_over_those_of_a_file():
-    assert swept_values(["co_bias=first,second"], {"co_bias": "true,false", "seed": "range(0,2)"}) == {
-        "co_bias": ["first", "second"],
-        "seed": ["0", "1"],
-    }
+    overrides = parsed(["co_bias=first,second", "epochs=3"], {"co_bias": "true,false", "seed": "range(0,2)"})
+    assert swept_values(overrides) == {"co_bias": ["first", "second"], "seed": ["0", "1"]}
+    assert first_job(overrides) == ["co_bias=first", "seed=0", "epochs=3"]
 
 
 def test_settings_of_the_sweep__cannot_be_swept():
     with pytest.raises(UsageError, match="slots: expected one value for the whole sweep"):
-        swept_values(["slots=1,2"], None)
+        parsed(["slots=1,2"], None)
 
 
 def test_job__is_named_by_what_is_swept_and_a_fingerprint():
@@ -64,6 +65,11 @@ def test_job_name__needs_no_quotes_and_fits_a_file_system():
     assert len(made.name) <= LONGEST + 20
     other = make_job(["weights=/a b/c=d,e.ckpt", f"name={'x' * 300}y"], ["weights", "name"], CONFIG)
     assert made.name != other.name
+
+
+def test_job_names__differ_where_folders_would_read_the_same():
+    names = {make_job([f"data.root={root}"], ["data.root"], CONFIG).name for root in ("/d/a-b", "/d/a/b", "/d/a b")}
+    assert len(names) == 3
 
 
 def test_sweep_name__stays_with_the_question():

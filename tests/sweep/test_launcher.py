@@ -32,6 +32,12 @@ def test_grid__is_said_before_anything_starts(train, tmp_path, overrides, grid):
     assert not list(tmp_path.rglob("run.json"))
 
 
+def test_folders_of_data__can_be_swept(train, photos, make_photos, tmp_path):
+    other = make_photos(tmp_path / "other")
+    done = train("-m", *FOLDER, f"data.root={photos},{other}", "status=true")
+    assert done.stdout.startswith("2 arms x 1 seed = 2 jobs, in runs/sweep/data.root__")
+
+
 def test_sweep__keeps_its_folder_whatever_the_machine(train):
     said = {
         train("-m", "co_bias=true,false", "status=true", *more).stdout.splitlines()[0]

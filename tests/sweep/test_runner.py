@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,12 +31,10 @@ def job(seed: int, fault: str = "none", **more: object) -> Job:
 
 def runner(folder: Path, *jobs: Job, slots: int = 2, timeout: float | None = None) -> Runner:
     ledger = Ledger(folder, jobs, {"seed": []}, ["test"])
-    ledger.lock.acquire()
     ledger.recover([each.name for each in jobs])
     places = slot_environments(slots, None)
-    return Runner(
-        ledger, jobs, lambda one: command_line(str(SCRIPT), one.overrides, [], folder / one.name, ()), places, timeout
-    )
+    commands = {each.name: command_line(str(SCRIPT), each, [], folder) for each in jobs}
+    return Runner(ledger, jobs, commands, places, timeout)
 
 
 def states(folder: Path) -> dict[str, str]:
@@ -98,12 +97,12 @@ def test_job_that_hangs__is_stopped_after_its_time(tmp_path):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_signal__stops_the_jobs_and_the_same_call_goes_on(tmp_path, number, code):
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts these tests with & ignores it
     jobs = [job(seed, steps=20, pause=0.1) for seed in range(3)]
     one = runner(tmp_path, *jobs)
     threading.Timer(1.0, os.kill, (os.getpid(), number)).start()
     assert one.run(list(one.jobs)) == code
     assert sorted(states(tmp_path).values()) == ["pending", "preempted", "preempted"]
-    one.ledger.lock.file.close()
     again = runner(tmp_path, *[job(seed, steps=20, pause=0.0) for seed in range(3)], slots=3)
     assert again.run(again.ledger.to_run(list(again.jobs), retry=False)) == 0
     for each in jobs:  # every step once, although two jobs were stopped in the middle
@@ -131,7 +130,9 @@ def test_second_sweep_in_a_folder__is_told_who_is_there(tmp_path):
 def test_status__shows_and_starts_nothing(tmp_path, capfd):
     settings = Settings(slots=2, retry=None, status=True, plan=False, job_timeout=None)
     assert sweep(tmp_path / "new", [job(0)], {"seed": []}, settings, [str(SCRIPT)], []) == {"none-0": None}
-    assert "pending" in capfd.readouterr().out
+    said = capfd.readouterr().out
+    assert "nothing has run there yet" in said
+    assert "pending" in said
     assert not (tmp_path / "new").exists()
 
 
@@ -221,3 +222,46 @@ def test_last_lines__come_from_the_end_of_a_long_log(tmp_path):
     (tmp_path / "log").write_text("\n".join(map(str, range(100_000))) + "\n\n")
     assert last_lines(tmp_path / "log", 2) == ["99998", "99999"]
     assert last_lines(tmp_path / "none") == []
+
+
+def test_sweep_under_nohup__outlives_its_terminal(tmp_path):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what nohup does
+    try:
+        one = runner(tmp_path, job(0, steps=10, pause=0.1))
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGHUP)).start()
+        assert one.run(["none-0"]) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert states(tmp_path) == {"none-0": "done"}
+
+
+def test_signal_while_a_job_is_started__reaches_it(tmp_path, monkeypatch):
+    one = runner(tmp_path, job(0, steps=100, pause=0.1))
+    start = one._start
+
+    def interrupted(name: str) -> None:
+        start(name)
+        one.stopped_by = signal.SIGTERM  # too late for the job to be among those that were told
+
+    monkeypatch.setattr(one, "_start", interrupted)
+    assert one.run(["none-0"]) == 143
+    assert states(tmp_path) == {"none-0": "preempted"}
+
+
+def test_status_of_a_killed_sweep__says_that_nothing_runs(tmp_path, capfd):
+    one = runner(tmp_path, job(0))
+    one.ledger.set("none-0", state="running")
+    settings = Settings(slots=1, retry=None, status=True, plan=False, job_timeout=None)
+    sweep(tmp_path, [job(0)], {"seed": []}, settings, [str(SCRIPT)], [])
+    said = capfd.readouterr().out
+    assert "no sweep is running there now" in said
+    assert "preempted" in said
+    assert states(tmp_path) == {"none-0": "running"}  # it only looks
+
+
+def test_results_of_other_data__are_named(tmp_path, capfd):
+    (tmp_path / "none-0").mkdir()
+    record = {"state": "done", "score": 1.0, "ended": "now", "config": {"data": {"root": "/a"}}}
+    (tmp_path / "none-0/run.json").write_text(json.dumps(record))
+    sweep(tmp_path, [replace(job(0), root="/b")], {"seed": []}, SETTINGS, [str(SCRIPT)], [])
+    assert "warning: jobs there ran with data.root=/a, not /b" in capfd.readouterr().out

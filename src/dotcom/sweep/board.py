@@ -1,7 +1,7 @@
 """What a person sees of a running sweep: a table that moves, or lines where there is no terminal."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -96,12 +96,12 @@ class Board:
             reason = f"  {entry['reason']}" if entry["reason"] else ""
             print(f"[{done}/{len(self.names)}] {name}  {entry['state']}{score}{reason}", flush=True)
 
-    def failures(self) -> list[str]:
-        """Name, reason and the last lines of the log of each job that has no result."""
+    def failures(self, states: Collection[str]) -> list[str]:
+        """Name, reason and the last lines of the log of each job in one of these states."""
         lines = []
         for name in self.names:
             entry = self.ledger.jobs[name]
-            if entry["state"] in ("failed", "preempted"):
+            if entry["state"] in states:
                 log = self.ledger.folder / entry["log"]
                 lines += ["", f"{entry['state']}: {name}: {entry['reason']}", f"  {log}"]
                 lines += [f"  | {line}" for line in last_lines(log)]

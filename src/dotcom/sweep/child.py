@@ -13,9 +13,10 @@ from typing import Any
 
 from dotcom.processes import PARENT
 from dotcom.record import now
+from dotcom.sweep.grid import Job
 
 FOREIGN = re.compile(
-    r"LOCAL_RANK|NODE_RANK|RANK|GROUP_RANK|WORLD_SIZE|MASTER_\w+|TORCHELASTIC_\w+|PL_\w+|WANDB_RUN_\w+"
+    r"LOCAL_RANK|NODE_RANK|RANK|GROUP_RANK|WORLD_SIZE|MASTER_\w+|TORCHELASTIC_\w+|PL_\w+|WANDB_RUN_\w+|WANDB_SERVICE"
 )
 GRACE = 60.0  # seconds from the request to stop to the end
 OUTSIDE = {
@@ -54,6 +55,7 @@ class Child:
         self.started = time.monotonic()
         self.since = time.time()
         self.asked: float | None = None
+        self.killed = False  # because it did not stop
 
     def stop(self) -> None:
         """Ask it to keep what it has and end."""
@@ -65,6 +67,7 @@ class Child:
         """Its exit code, or None while it runs; one that does not stop when asked is killed."""
         code = self.process.poll()
         if code is None and self.asked is not None and time.monotonic() - self.asked > GRACE:
+            self.killed = True
             self.kill()
             return None
         if code is not None:
@@ -82,14 +85,21 @@ class Child:
         return (time.monotonic() - self.started) / 60
 
 
-def verdict(code: int) -> dict[str, Any]:
-    """State and reason of a job by its exit code: ended, failed by itself, or stopped from outside."""
+def verdict(code: int, killed: bool = False) -> dict[str, Any]:
+    """State and reason of a job by its exit code: ended, failed by itself, or stopped from outside.
+
+    Args:
+        code: As ``subprocess`` gives it; negative for a signal.
+        killed: Whether that was our own doing.
+    """
     if code == 0:
         return {"state": "done", "reason": None}
     if code in STOPPED:
         return {"state": "preempted", "reason": "stopped"}
     if code < 0:
         number = signal.Signals(-code)
+        if killed:
+            return {"state": "preempted", "reason": f"did not stop within {GRACE:g} s and was killed"}
         hint = f"; {OUTSIDE[number]}" if OUTSIDE.get(number) else ""
         state = "preempted" if number in OUTSIDE else "failed"
         return {"state": state, "reason": f"killed by {number.name}{hint}"}
@@ -112,10 +122,8 @@ def quoted(value: str) -> str:
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-def command_line(
-    script: str, overrides: Sequence[str], hydra: Sequence[str], folder: Path, arms: Sequence[str]
-) -> list[str]:
-    """``python train.py ...`` for one job, which goes on where an earlier attempt stopped."""
-    listed = "[" + ",".join(map(quoted, arms)) + "]"
-    own = [f"hydra.run.dir={quoted(str(folder))}", "hydra.mode=RUN", "resume=true"]
-    return [sys.executable, script, *overrides, *hydra, f"sweep={quoted(folder.parent.name)}", f"arms={listed}", *own]
+def command_line(script: str, job: Job, hydra: Sequence[str], sweep: Path) -> list[str]:
+    """``python train.py ...`` for a job in the folder of its sweep, which goes on where an earlier attempt stopped."""
+    arms = "[" + ",".join(map(quoted, job.arms)) + "]"
+    own = [f"hydra.run.dir={quoted(str(sweep / job.name))}", "hydra.mode=RUN", "resume=true"]
+    return [sys.executable, script, *job.overrides, *hydra, f"sweep={quoted(sweep.name)}", f"arms={arms}", *own]

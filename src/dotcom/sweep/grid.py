@@ -28,6 +28,7 @@ class Job:
         seed: Of its configuration.
         fingerprint: Of its scientific settings.
         cpus: Processes that compute on the CPU; 0 where a GPU does.
+        root: Folder of its data, if it has one.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Job:
     seed: int
     fingerprint: str
     cpus: int = 1
+    root: str | None = None
 
 
 def key_of(override: str) -> str:
@@ -51,39 +53,53 @@ def check_repeated(overrides: Sequence[str]) -> None:
             raise UsageError(f"{key}: set {count} times ({said}); expected it once, as in {key}=value,value")
 
 
-def swept_values(
-    given: Sequence[str], params: Mapping[str, Any] | None, loader: ConfigLoader | None = None
-) -> dict[str, list[str]]:
-    """Swept keys and their values as text.
+Given = Mapping[str, Override]  # the overrides of a sweep by their keys
+
+
+def parsed(given: Sequence[str], params: Mapping[str, Any] | None, loader: ConfigLoader | None = None) -> Given:
+    """The overrides of a sweep.
 
     Args:
-        given: Overrides of the command line; they win.
+        given: Those of the command line; they win.
         params: Grid of an experiment's file.
         loader: Of Hydra, which knows what ``glob`` can find.
     """
     texts = [f"{key}={value}" for key, value in (params or {}).items()] + list(given)
-    parsed = {
-        override.get_key_element(): override for override in OverridesParser.create(loader).parse_overrides(texts)
-    }
-    swept = {key: override for key, override in parsed.items() if override.is_sweep_override()}
-    if wrong := next((key for key in swept if key in LAUNCHER_KEYS), None):
+    overrides = OverridesParser.create(loader).parse_overrides(texts)
+    found = {override.get_key_element(): override for override in overrides}
+    if wrong := next((key for key in LAUNCHER_KEYS if key in found and found[key].is_sweep_override()), None):
         raise UsageError(f"{wrong}: expected one value for the whole sweep")
+    return found
+
+
+def swept_values(overrides: Given) -> dict[str, list[str]]:
+    """Swept keys and their values as text."""
+    swept = {key: values_of(override) for key, override in overrides.items() if override.is_sweep_override()}
     return {
-        key.lstrip("+"): [as_typed(f"{key}={value}").partition("=")[2] for value in values_of(override)]
-        for key, override in swept.items()
+        key.lstrip("+"): [as_typed(f"{key}={value}").partition("=")[2] for value in values]
+        for key, values in swept.items()
     }
+
+
+def first_job(overrides: Given) -> list[str]:
+    """What the command line of a job with the first value of everything that is swept says."""
+    return [
+        f"{key}={values[0]}" if (values := values_of(override)) else str(override.input_line)
+        for key, override in overrides.items()
+    ]
 
 
 def values_of(override: Override) -> list[Any]:
-    """The values of ``key=a,b``, ``range`` or ``glob``; none of an interval, which only some sweepers know."""
-    return list(override.sweep_string_iterator()) if override.is_discrete_sweep() else []
+    """The values of ``key=a,b``, ``range`` or ``glob``; none of a single one, or of an interval for other sweepers."""
+    swept = override.is_sweep_override() and override.is_discrete_sweep()
+    return list(override.sweep_string_iterator()) if swept else []
 
 
 def sweep_name(base: dict[str, Any], swept: dict[str, list[str]]) -> str:
     """A name that says what is swept, and stays the same as long as the question is the same.
 
     Args:
-        base: The resolved configuration without the swept settings.
+        base: The resolved configuration of the first job.
         swept: Keys and values.
     """
     return f"{readable(swept)}__{digest([scientific(base), sorted(swept.items())])}"
@@ -96,14 +112,13 @@ def make_job(overrides: Sequence[str], swept: Iterable[str], config: dict[str, A
     varied = [as_typed(override) for override in own if key_of(override) in keys]
     mark = fingerprint(config)
     name = readable(override.replace("=", "-", 1) for override in varied) or "job"
-    if len(name) == LONGEST:
-        mark_of_rest = digest(sorted(varied))
-        name = f"{name}-{mark_of_rest}"
+    if len(name) >= LONGEST - 1 or re.search(r"[^\w.+=-]", "".join(varied)):  # something is not to be seen in it
+        name = f"{name}-{digest(sorted(varied))}"
     arms = tuple(override for override in varied if key_of(override) != "seed")
     hardware = config["hardware"]
     devices = hardware["devices"] if isinstance(hardware["devices"], int) else 1
     cpus = devices if hardware["accelerator"] == "cpu" else 0
-    return Job(f"{name}__{mark}", own, arms, config["seed"], mark, cpus)
+    return Job(f"{name}__{mark}", own, arms, config["seed"], mark, cpus, config["data"]["root"])
 
 
 def as_typed(override: str) -> str:

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dotcom.errors import UsageError
-from dotcom.processes import FolderLock
 from dotcom.record import now, read_json, write_json
 from dotcom.sweep.grid import Job
 
@@ -27,7 +25,6 @@ class Ledger:
     def __init__(self, folder: Path, jobs: Sequence[Job], swept: dict[str, list[str]], command: list[str]) -> None:
         self.folder = folder
         self.path = folder / "sweep.json"
-        self.lock = FolderLock(folder / ".lock")
         before = read_json(self.path)
         known = before.get("jobs", {})
         new = {job.name: known.get(job.name) or blank(job) for job in jobs}
@@ -60,7 +57,7 @@ class Ledger:
     def recover(self, names: Sequence[str]) -> None:
         """Correct what a killed sweep left: jobs it took for running, and jobs that ended after it had died.
 
-        To be called by the holder of the lock.
+        To be called by whoever holds the folder's lock.
         """
         for name in names:
             entry, record = self.jobs[name], read_json(self.folder / name / "run.json")
@@ -71,7 +68,6 @@ class Ledger:
                 entry |= {"state": "preempted", "reason": "its sweep was killed"}
             elif entry["state"] == "done":  # its folder was removed
                 entry |= blank_states()
-        self.save()
 
     def to_run(self, names: Sequence[str], retry: bool) -> list[str]:
         """The jobs to be started, in order: those without a result, failed ones only on request."""
@@ -88,9 +84,3 @@ def blank(job: Job) -> dict[str, Any]:
 def blank_states() -> dict[str, Any]:
     """What is known of a job before it runs."""
     return {"state": "pending", "end": None, "exit_code": None, "score": None, "reason": None}
-
-
-def check_folder(folder: Path) -> None:
-    """Raise UsageError if a sweep cannot be kept in this folder."""
-    if (folder / "metrics.csv").exists():
-        raise UsageError(f"hydra.sweep.dir={folder}: it holds a single run; choose another folder")

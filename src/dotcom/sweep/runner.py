@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -15,7 +15,6 @@ from dotcom.sweep.ledger import Ledger
 
 PAUSE = 0.2  # seconds between two looks at the jobs
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-Command = Callable[[Job], list[str]]
 
 
 class Runner:
@@ -24,7 +23,7 @@ class Runner:
     Args:
         ledger: Where states are written.
         jobs: Of the grid.
-        command: The command line of a job.
+        commands: The command line of each job, by its name.
         slots: One environment for each place: what a job that runs there has to know.
         timeout: Minutes after which a job is stopped and counts as failed; None for no limit.
     """
@@ -33,11 +32,11 @@ class Runner:
         self,
         ledger: Ledger,
         jobs: Sequence[Job],
-        command: Command,
+        commands: Mapping[str, list[str]],
         slots: Sequence[dict[str, str]],
         timeout: float | None = None,
     ) -> None:
-        self.ledger, self.command, self.timeout = ledger, command, timeout
+        self.ledger, self.commands, self.timeout = ledger, commands, timeout
         self.jobs = {job.name: job for job in jobs}
         self.board = Board(ledger, list(self.jobs))
         self.free = list(slots)
@@ -63,7 +62,9 @@ class Runner:
         Nothing is thrown away: a timed job goes on from there when the sweep runs.
         """
         estimates: dict[tuple[str, ...], float] = {}
-        first = {self.jobs[name].arms: name for name in reversed(names)}
+        first: dict[tuple[str, ...], str] = {}
+        for name in names:
+            first.setdefault(self.jobs[name].arms, name)
         with self._signals(), self.board.shown():
             for name in first.values():
                 if self.stopped_by is None:
@@ -73,7 +74,8 @@ class Runner:
                     child = self.running[name][0]
                     begun = seen.get("updated", 0) > child.since and seen.get("left") is not None
                     if begun and child.minutes * 60 > seconds:
-                        estimates[self.jobs[name].arms] = child.minutes + seen["left"] / 60
+                        share = 1 - seen["epoch"] / seen["epochs"]  # of the job that is left
+                        estimates[self.jobs[name].arms] = seen["left"] / share / 60 if share else 0.0
                         child.stop()
                     self._look()
                     time.sleep(PAUSE)
@@ -83,7 +85,7 @@ class Runner:
 
     def _start(self, name: str) -> None:
         job, slot = self.jobs[name], self.free.pop(0)
-        command = self.command(job)
+        command = self.commands[name]
         threads = {"OMP_NUM_THREADS": str(max(1, self.threads // job.cpus))} if job.cpus else {}
         child = Child(command, self.ledger.folder / name, threads | slot)
         self.running[name] = child, slot
@@ -98,13 +100,15 @@ class Runner:
             if self.timeout is not None and child.minutes > self.timeout and self.stopped_by is None:
                 self.late.add(name)
                 child.stop()
+            if self.stopped_by is not None:
+                child.stop()  # also one that was being started when the signal came
             if (code := child.poll()) is not None:
+                self._note(name, code)
                 del self.running[name]
                 self.free.append(slot)
-                self._note(name, code)
 
     def _note(self, name: str, code: int) -> None:
-        facts = verdict(code)
+        facts = verdict(code, self.running[name][0].killed)
         if name in self.late and facts["state"] != "done":
             facts = {"state": "failed", "reason": f"took longer than job_timeout={self.timeout:g} minutes"}
         record = read_json(self.ledger.folder / name / "run.json")
@@ -122,7 +126,8 @@ class Runner:
                 child.kill() if self.stopped_by else child.stop()
             self.stopped_by = self.stopped_by or signal.Signals(number)
 
-        before = {number: signal.signal(number, stop) for number in SIGNALS}
+        heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]  # nohup ignores one
+        before = {number: signal.signal(number, stop) for number in heard}
         try:
             yield
         finally:
@@ -149,7 +154,8 @@ def report(runner: Runner) -> list[str]:
     """What is to be said at the end."""
     states = [runner.ledger.jobs[name]["state"] for name in runner.jobs]
     left = len(states) - states.count("done")
-    lines = runner.board.failures()
+    expected = runner.stopped_by is not None  # that jobs were stopped
+    lines = runner.board.failures(("failed",) if expected else ("failed", "preempted"))
     lines.append(f"{states.count('done')} of {len(states)} jobs done, {runner.ledger.path}")
     if left:
         failed = f"; failed ones ({states.count('failed')}) with retry=failed" if "failed" in states else ""

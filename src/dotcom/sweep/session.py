@@ -9,9 +9,11 @@ from pathlib import Path
 from rich.console import Console
 
 from dotcom.errors import UsageError, spelled
+from dotcom.processes import FolderLock
+from dotcom.record import read_json
 from dotcom.sweep.board import table_of
 from dotcom.sweep.child import command_line
-from dotcom.sweep.grid import Job, describe
+from dotcom.sweep.grid import Job, counted, describe
 from dotcom.sweep.ledger import Ledger
 from dotcom.sweep.runner import Runner, report, slot_environments
 
@@ -67,26 +69,45 @@ def sweep(
         UsageError: If another process runs a sweep in this folder.
         SystemExit: With 1 if a job has failed; with 130 or 143 after Ctrl-C or SIGTERM.
     """
-    ledger = Ledger(folder, jobs, swept, list(typed))
-    names = [job.name for job in jobs]
     print(f"{describe(jobs)}, in {folder}", flush=True)
+    names = [job.name for job in jobs]
+    lock = FolderLock(folder / ".lock")
+    if not settings.status:
+        lock.acquire()
+    ledger = Ledger(folder, jobs, swept, list(typed))
+    warn_of_other_data(folder, jobs)
     if settings.status:
-        Console().print(table_of(ledger, names))
+        show(ledger, names, lock)
     else:
-        ledger.lock.acquire()
         ledger.recover(names)
+        ledger.save()
         slots = slot_environments(settings.slots, os.environ.get("CUDA_VISIBLE_DEVICES"))
-
-        def command(job: Job) -> list[str]:
-            return command_line(typed[0], job.overrides, hydra, folder / job.name, job.arms)
-
-        runner = Runner(ledger, jobs, command, slots, settings.job_timeout)
+        commands = {job.name: command_line(typed[0], job, hydra, folder) for job in jobs}
+        runner = Runner(ledger, jobs, commands, slots, settings.job_timeout)
         todo = ledger.to_run(names, retry=settings.retry == "failed")
-        if settings.plan:
-            plan(runner, todo, len(slots))
-        elif code := run(runner, todo):
+        if code := plan(runner, todo, len(slots)) if settings.plan else run(runner, todo):
             sys.exit(code)
     return {name: ledger.jobs[name]["score"] for name in names}
+
+
+def show(ledger: Ledger, names: Sequence[str], lock: FolderLock) -> None:
+    """The table, as it would be found by a sweep that goes on, if none is running here."""
+    if not ledger.path.exists():
+        print("nothing has run there yet")
+    elif lock.is_free():
+        ledger.recover(names)
+        print("no sweep is running there now; the same command without status=true goes on")
+    Console().print(table_of(ledger, names))
+
+
+def warn_of_other_data(folder: Path, jobs: Sequence[Job]) -> None:
+    """Say if jobs have results of data in another folder, which no name tells."""
+    configs = {job: read_json(folder / job.name / "run.json").get("config") for job in jobs}
+    moved = {(config["data"]["root"], job.root) for job, config in configs.items() if config}
+    for before, root in moved:
+        if before != root:
+            advice = "choose another hydra.sweep.dir= if these are other data"
+            print(f"warning: jobs there ran with data.root={before}, not {root}; {advice}", flush=True)
 
 
 def run(runner: Runner, todo: Sequence[str]) -> int:
@@ -102,14 +123,16 @@ def run(runner: Runner, todo: Sequence[str]) -> int:
     return code or int(failed)
 
 
-def plan(runner: Runner, todo: Sequence[str], places: int) -> None:
-    """Time one job of each arm and say how long all will take."""
+def plan(runner: Runner, todo: Sequence[str], places: int) -> int:
+    """Time one job of each arm and say how long all will take; returns the exit code."""
     estimates = runner.time_arms(todo, TIMED)
     for arm, minutes in estimates.items():
         print(f"{' '.join(arm) or 'one arm'}: {minutes:.1f} minutes a job")
-    if runner.stopped_by is None:
-        total = sum(estimates.get(runner.jobs[name].arms, 0.0) for name in todo)
-        print(f"{len(todo)} jobs, {places} at a time: about {total / places / 60:.1f} hours; nothing is lost:")
-        print("the same command without plan=true goes on from here")
-    else:
-        sys.exit(128 + runner.stopped_by)
+    untimed = {runner.jobs[name].arms for name in todo} - set(estimates)
+    if untimed:
+        print("\n".join(report(runner)), file=sys.stderr, flush=True)
+        return 128 + runner.stopped_by if runner.stopped_by else 1
+    total = sum(estimates[runner.jobs[name].arms] for name in todo)
+    print(f"{counted(len(todo), 'job')}, {places} at a time: about {total / places / 60:.1f} hours")
+    print("nothing is lost: the same command without plan=true goes on from here")
+    return 0

@@ -41,15 +41,16 @@ class DotcomLauncher(Launcher):
     config: DictConfig
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        from dotcom.sweep.grid import check_repeated, sweep_name, swept_values
+        from dotcom.sweep.grid import check_repeated, first_job, parsed, sweep_name, swept_values
 
         self.context, self.config = hydra_context, config
         self.defaults: dict[tuple[str, ...], DictConfig] = {}  # by the choices made
         given = list(map(str, config.hydra.overrides.task))
         check_repeated(given)
-        self.swept = swept_values(given, config.hydra.sweeper.get("params"), hydra_context.config_loader)
+        overrides = parsed(given, config.hydra.sweeper.get("params"), hydra_context.config_loader)
+        self.swept = swept_values(overrides)
         if not self._given("hydra.sweep.dir="):
-            base, _ = self._plain(config)
+            base, _ = self._plain(hydra_context.config_loader.load_sweep_config(config, first_job(overrides)))
             with open_dict(config):
                 config.hydra.sweep.dir = str(Path(config.hydra.sweep.dir).with_name(sweep_name(base, self.swept)))
 
@@ -68,6 +69,9 @@ class DotcomLauncher(Launcher):
         check_distinct(jobs, configs)
         settings = Settings(**{name: self._setting(name) for name in Settings.__annotations__})
         hydra = [text for text in self.config.hydra.overrides.hydra if not text.startswith(OF_THE_SWEEP)]
+        sources = self.config.hydra.runtime.config_sources
+        if own := [source.path for source in sources if source.provider == "command-line"]:  # --config-dir
+            hydra.append(f"hydra.searchpath=['file://{own[0]}']")
         scores = sweep(Path(self.config.hydra.sweep.dir), jobs, self.swept, settings, sys.argv, hydra)
         return [
             JobReturn(overrides=overrides, status=JobStatus.COMPLETED, _return_value=scores[job.name])
