@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.co_bias.distributions import Place, activations, places
-from experiments.co_bias.figure import draw
+from experiments.co_bias.figure import draw, number
 from rich import box
 from rich.console import Console
 from rich.progress import track
@@ -117,8 +117,10 @@ def write_markdown(path: Path, found: Sequence[Place], title: str) -> None:
         before, after = place.distributions[:2]
         pairs = ((getattr(d, name) for d in (before, after)) for name in ("mean", "variance", "skewness"))
         cells = [f"{old:.3g} -> {new:.3g}" for old, new in pairs]
-        random = f"{place.controls.mean():.3g} ± {place.controls.std(ddof=1):.1g}"
-        table.add_row(place.block, place.site, f"{place.norm:.3g}", place.kind, *cells, f"{after.distance:.3g}", random)
+        random = f"{number(place.controls.mean(), digits=3)} ± {number(place.controls.std(ddof=1), digits=1)}"
+        table.add_row(
+            place.block, place.site, f"{place.norm:.3g}", place.kind, *cells, number(after.distance, digits=3), random
+        )
     with path.open("w") as file:
         file.write(f"{title}\n")
         Console(file=file, width=200).print(table)
