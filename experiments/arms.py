@@ -54,12 +54,18 @@ def swept_keys(runs: Sequence[Run]) -> list[str]:
     return [key for key in dict.fromkeys(keys) if key != "seed"]
 
 
-def check_keys(runs: Sequence[Run], keys: Sequence[str]) -> None:
-    """Raise UsageError if no run has such a key."""
+def chosen_keys(runs: Sequence[Run], by: Sequence[str] = ()) -> list[str]:
+    """The keys by which runs are grouped: ``by``, else what they say was swept; never the seed.
+
+    Raises:
+        UsageError: If no run has such a key.
+    """
+    keys = [key for key in by or swept_keys(runs) if key != "seed"]
     for key in keys:
         if all(run.setting(key) == "unset" for run in runs):
             near = did_you_mean(key, [*runs[0].choices, *dotted(runs[0].config)])
             raise UsageError(f"--by {key}: no run has such a setting{near}")
+    return keys
 
 
 def group(runs: Sequence[Run], by: Sequence[str] = ()) -> list[Arm]:
@@ -68,8 +74,7 @@ def group(runs: Sequence[Run], by: Sequence[str] = ()) -> list[Arm]:
     Raises:
         UsageError: If two runs are of one arm and seed, or no run has such a key.
     """
-    keys = [key for key in by or swept_keys(runs) if key != "seed"]
-    check_keys(runs, keys)
+    keys = chosen_keys(runs, by)
     arms: dict[tuple[str, ...], dict[int, Run]] = {}
     for run in runs:
         seeds = arms.setdefault(tuple(map(run.setting, keys)), {})

@@ -31,6 +31,7 @@ from dotcom.models import Classifier, DoTCoM
 from dotcom.models.blocks import BlockKind
 from dotcom.models.dot import CoBiasKind
 from dotcom.models.dotcom import VARIANTS
+from dotcom.record import whole
 
 SWITCHES: dict[str, tuple[Any, ...]] = {"co_bias": get_args(CoBiasKind), "block": get_args(BlockKind)}
 MODELS = {f"dotcom_{variant}": variant for variant in VARIANTS}
@@ -115,7 +116,7 @@ def summary(rows: Sequence[Row]) -> list[str]:
 def save(folder: Path, rows: Sequence[Row]) -> None:
     """Write audit.csv, with all rows and digits, and audit.md."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".audit.csv").open("w", newline="") as file:
+    with whole(folder / "audit.csv") as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow([*COLUMNS[:5], "share", *COLUMNS[5:]])
         for model, switch, found in rows:
@@ -123,12 +124,10 @@ def save(folder: Path, rows: Sequence[Row]) -> None:
             writer.writerow(
                 [model, switch, found.name, found.numbers, found.gradient, found.share, *changes, found.verdict]
             )
-    with (folder / ".audit.md").open("w") as file:
+    with whole(folder / "audit.md") as temporary, temporary.open("w") as file:
         console = Console(file=file, width=WIDE)
         console.print(table(shown(rows)))
         console.print(*(f"- {line}" for line in summary(rows)), sep="\n")
-    for name in ("audit.csv", "audit.md"):
-        (folder / f".{name}").replace(folder / name)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -3,13 +3,13 @@
 import csv
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from dotcom.errors import UsageError, did_you_mean, listed, spelled
-from dotcom.record import read_json
+from dotcom.record import curves, read_json
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,9 @@ class Run:
         minutes: Of training, over all attempts.
         monitor: The metric that chose ``best.ckpt``.
         scores: All metrics of ``best.ckpt``; top-1 and the like in [0, 1].
+        started: When, as ISO 8601; None where the record does not say, as below.
+        ended: When.
+        images_per_second: Of training, in the last epoch.
     """
 
     folder: Path
@@ -47,21 +50,24 @@ class Run:
     minutes: float
     monitor: str
     scores: dict[str, float]
+    started: str | None = None
+    ended: str | None = None
+    images_per_second: float | None = None
+
+    @cached_property
+    def rows(self) -> list[dict[str, str]]:
+        """Of ``metrics.csv``."""
+        with (self.folder / "metrics.csv").open(newline="") as file:
+            return list(csv.DictReader(file))
 
     @cached_property
     def curves(self) -> dict[str, list[tuple[int, float]]]:
         """The (training step, value) pairs of every name in ``metrics.csv``, in the order of the file."""
-        path = self.folder / "metrics.csv"
-        series: dict[str, list[tuple[int, float]]] = {}
         try:
-            with path.open(newline="") as file:
-                for row in csv.DictReader(file):
-                    for name, value in row.items():
-                        if value and name not in ("step", "epoch"):
-                            series.setdefault(name, []).append((int(row["step"]), float(value)))
+            return curves(self.rows)
         except (ValueError, KeyError, TypeError, AttributeError) as error:  # cut off, or not ours
+            path = self.folder / "metrics.csv"
             raise UsageError(f"{path}: expected columns step, epoch and numbers below names ({error})") from error
-        return series
 
     def curve(self, metric: str) -> list[tuple[int, float]]:
         """The (training step, value) pairs of one name.
@@ -88,8 +94,7 @@ class Run:
     def check_complete(self, metric: str) -> None:
         """Raise UsageError unless the last row with the metric is whole and of the last epoch."""
         path, last = self.folder / "metrics.csv", self.config["epochs"] - 1
-        with path.open(newline="") as file:
-            found = [row["epoch"] for row in csv.DictReader(file) if row.get(metric)][-1]
+        found = [row["epoch"] for row in self.rows if row.get(metric)][-1]
         if found != str(last) or not path.read_bytes().endswith(b"\n"):
             raise UsageError(
                 f"{path}: {metric} ends at epoch {found or 'unknown'}, or its last row is cut off; "
@@ -167,12 +172,12 @@ def read_run(folder: Path) -> Run:
         raise UsageError(f"{path}: expected a whole number as seed and an object as config; run it again")
     if facts.get("state") != "done":
         raise UsageError(f"{folder}: expected a run that is done, this one is {facts.get('state')}; finish it first")
-    names = [entry.name for entry in fields(Run) if entry.name != "folder"]
-    if missing := [name for name in names if name not in facts]:
+    names = {entry.name: entry.default is MISSING for entry in fields(Run) if entry.name != "folder"}
+    if missing := [name for name, needed in names.items() if needed and name not in facts]:
         raise UsageError(f"{path}: lacks {listed(missing)}; expected what train.py writes at the end of a run")
     if facts["config"].get("fit") is False:
         raise UsageError(f"{folder}: an evaluation (fit=false), no other seed of a training; leave it out")
-    return Run(folder=folder, **{name: facts[name] for name in names})
+    return Run(folder=folder, **{name: facts.get(name) for name in names})
 
 
 def read_record(path: Path) -> dict[str, Any]:

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from experiments.arms import Arm, check_keys, group, reference, swept_keys
+from experiments.arms import Arm, chosen_keys, group, reference
 from experiments.differences import Difference, circumstances, differences
 from experiments.records import Run, left_out, load
 from experiments.statistics import EXACT, RESAMPLES, Comparison, compare, needed_pairs
 
-from dotcom.errors import UsageError, listed
+from dotcom.errors import UsageError, counted, listed
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,7 @@ def read_study(
         UsageError: If a folder holds no finished run, runs are not comparable, or the metric was not measured.
     """
     runs = load(paths)
-    keys = [key for key in by or swept_keys(runs) if key != "seed"]
-    check_keys(runs, keys)
+    keys = chosen_keys(runs, by)
     found = differences(runs, keys)
     allowed = comparable(found, keys, allow)
     arms = group(runs, keys)  # afterwards: runs of other data are not the same arm
@@ -141,8 +140,8 @@ def explanation(metric: str, at: str, level: float, rows: Sequence[Comparison]) 
         )
         notes.append(
             f"Differences: arm minus {rows[0].reference}, paired by seed. {100 * (1 - level):g} % interval of the "
-            f"paired t test, not corrected. p: two-sided; sign-flip over all 2^n signs{drawn}; Holm over {len(rows)} "
-            f"{plural(len(rows), 'row')}."
+            f"paired t test, not corrected. p: two-sided; sign-flip over all 2^n signs{drawn}; Holm over "
+            f"{counted(len(rows), 'row')}."
         )
     return notes
 
@@ -152,23 +151,19 @@ def cautions(rows: Sequence[Comparison], level: float) -> list[str]:
     notes = []
     if weak := [row for row in rows if row.underpowered]:
         pairs = sorted({len(row.seeds) for row in weak})
+        few = listed([*map(str, pairs[:-1]), counted(pairs[-1], "pair")], 8, " or ")
         least, needed = min(row.reachable for row in weak), needed_pairs(len(rows), level)
         notes.append(
-            f"underpowered: with {listed([*map(str, pairs)], 8, ' or ')} {plural(pairs[-1], 'pair')} no outcome gives "
-            f"a sign-flip p (times {len(rows)} {plural(len(rows), 'row')}) below {least:.4g}; to get below {level:g} "
+            f"underpowered: with {few} no outcome gives a sign-flip p (times {counted(len(rows), 'row')}) "
+            f"below {least:.4g}; to get below {level:g} "
             + (f"takes {needed} pairs in every row." if needed else f"is not possible with {RESAMPLES:,} random signs.")
         )
     for row in rows:
         if row.unpaired:
-            seeds, count = listed([*map(str, row.unpaired)], 8), len(row.unpaired)
-            left = f"{count} {plural(count, 'run')} without a partner left out of the difference (seed {seeds})"
+            seeds = listed([*map(str, row.unpaired)], 8)
+            left = f"{counted(len(row.unpaired), 'run')} without a partner left out of the difference (seed {seeds})"
             notes.append(f"{row.arm}: {left}.")
         if row.t_p is None:
             why = "one pair" if len(row.seeds) == 1 else "all differences are equal"
             notes.append(f"{row.arm}: {why}, so there is no t test and no interval.")
     return notes
-
-
-def plural(count: int, noun: str) -> str:
-    """The noun, with an s unless there is one."""
-    return noun if count == 1 else f"{noun}s"

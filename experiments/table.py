@@ -5,13 +5,13 @@ python -m experiments.table RUN RUN ... --by co_bias --metric val/loss --format 
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dotcom.errors import UsageError, one_line_errors
+from dotcom.record import whole
 
 if TYPE_CHECKING:
     from experiments.study import Study
@@ -91,12 +91,8 @@ def write_whole(path: Path, text: str) -> None:
         raise UsageError(f"--out {path}: there is no folder {path.parent}")
     if path.is_dir():
         raise UsageError(f"--out {path}: it is a folder; expected the name of a file")
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_text(text)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole(path) as temporary:
+        temporary.write_text(text)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from dotcom.data.checkpoint import data_of
 from dotcom.data.module import DataModule
 from dotcom.errors import UsageError, one_line_errors, spelled
 from dotcom.models import from_checkpoint
+from dotcom.record import whole
 
 HEADINGS = ("block", "bias", "norm", "where", "mean", "variance", "skewness", "W1", "W1, random biases")
 
@@ -94,9 +95,8 @@ def save(folder: Path, found: Sequence[Place], title: str) -> None:
     }
     folder.mkdir(parents=True, exist_ok=True)
     for ending, write in writers.items():
-        temporary = folder / f".activations.{ending}"
-        write(temporary)
-        temporary.replace(folder / f"activations.{ending}")
+        with whole(folder / f"activations.{ending}") as temporary:
+            write(temporary)
 
 
 def write_csv(path: Path, found: Sequence[Place]) -> None:

@@ -11,8 +11,10 @@ from typing import Generic, TypeVar
 from experiments.arms import Arm
 from experiments.page.pictures import shrunk
 from experiments.page.plots import Chart, Row, Strip, chart, short, strip
-from experiments.records import Run, read_json
+from experiments.records import Run
 from experiments.study import Study
+
+from dotcom.record import read_json
 
 PICTURES = 500_000  # bytes for all examples together
 

@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
-from typing import Any
 
 from experiments.arms import Arm
 from experiments.differences import UNSET, settings
-from experiments.records import Run, read_json
 from experiments.study import Study
 
 from dotcom.errors import spelled
@@ -56,7 +54,7 @@ def common(study: Study) -> Table:
 
 def cost(arms: Sequence[Arm]) -> Table:
     """Parameters, MACs, minutes and images per second of each arm, with bars where arms differ visibly."""
-    speeds = [[speed for run in arm.runs if (speed := told(run).get("images_per_second"))] for arm in arms]
+    speeds = [[speed for run in arm.runs if (speed := run.images_per_second)] for arm in arms]
     columns: list[tuple[list[float], str]] = [
         ([arm.parameters for arm in arms], "{:,.0f}"),
         ([arm.macs / 1e6 for arm in arms], "{:,.1f} M"),
@@ -81,7 +79,7 @@ def every_run(study: Study) -> Table:
     rows = []
     for arm in study.arms:
         for run in arm.runs:
-            value, started = repr(run.value(study.metric, study.at)), str(told(run).get("started") or "")
+            value, started = repr(run.value(study.metric, study.at)), run.started or ""
             known = [f"{run.minutes:.2f}", run.commit or "unknown", started[:16].replace("T", " ")]
             rows.append([arm.name, str(run.seed), value, *known, run.folder.name])
     return plain(["arm", "seed", study.metric, "minutes", "commit", "started", "folder"], rows)
@@ -90,15 +88,10 @@ def every_run(study: Study) -> Table:
 def origin(arms: Sequence[Arm]) -> dict[str, str]:
     """When and with what the runs were made."""
     runs = [run for arm in arms for run in arm.runs]
-    days = sorted(str(told(run)[key])[:10] for run in runs for key in ("started", "ended") if told(run).get(key))
+    days = sorted(time[:10] for run in runs for time in (run.started, run.ended) if time)
     versions = {name: sorted({run.versions.get(name, "unknown") for run in runs}) for name in runs[0].versions}
     return {
         "trained": " to ".join(dict.fromkeys([days[0], days[-1]])) if days else "unknown",
         "commit": ", ".join(sorted({run.commit or "unknown" for run in runs})),
         "versions": ", ".join(f"{name} {' and '.join(found)}" for name, found in versions.items()),
     }
-
-
-def told(run: Run) -> dict[str, Any]:
-    """All that the run says of itself."""
-    return read_json(run.folder / "run.json")

@@ -149,6 +149,11 @@ def listed(names: Sequence[str], limit: int = 5, separator: str = ", ") -> str:
     return separator.join([*names[:limit], *(["..."] if len(names) > limit else [])])
 
 
+def counted(number: int, thing: str) -> str:
+    """``1 arm``, ``2 arms``."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
 def flat(message: str) -> str:
     """A message on one line."""
     return " ".join(message.split())

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-PLUMBING = ("hardware", "logger", "callbacks", "trainer", "hydra", "sweep", "arms", "slots", "job_timeout")
+PLUMBING = ("hardware", "logger", "callbacks", "trainer", "hydra", "sweep", "slots", "job_timeout")
 PLUMBING_KEYS = {  # at any depth: where it runs, how fast, and where it writes
     "arms",
     "channels_last",

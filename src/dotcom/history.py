@@ -15,6 +15,7 @@ from lightning.pytorch.loggers import CSVLogger, WandbLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.utilities import rank_zero_only
 
+from dotcom.record import whole
 from dotcom.wandb_file import WandbFile, read_records
 
 FLUSH = 0.05  # seconds between two times that W&B writes to its file
@@ -84,13 +85,10 @@ class WholeRows(ExperimentWriter):
         self._write(rows)
 
     def _write(self, rows: list[dict[str, Any]]) -> None:
-        path = Path(self.metrics_file_path)
-        temporary = path.with_suffix(".tmp")
-        with temporary.open("w", newline="") as file:
+        with whole(Path(self.metrics_file_path)) as temporary, temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, self.metrics_keys)
             writer.writeheader()
             writer.writerows(rows)
-        temporary.replace(path)
 
 
 class WandbHistory(WandbLogger):
@@ -128,7 +126,6 @@ class WandbHistory(WandbLogger):
     @rank_zero_only
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         self.rows = state["rows"]
-        self.written = rows_written(Path(str(self.save_dir)), self.experiment.id)
 
 
 def last_row(records: Iterable[Any]) -> int:

@@ -137,7 +137,6 @@ def quiet() -> None:
         ".*does not have many workers.*",  # in memory and on a CPU, fewer are faster
         ".*smaller than the logging interval.*",  # Task logs at least once per epoch
         ".*Checkpoint directory .* exists and is not empty.*",  # our run folders are new; Hydra has written to them
-        ".*Experiment logs directory .* exists and is not empty.*",
         ".*The dirpath has changed from.*",  # a resumed run has its own folder and its own best checkpoint
         ".*configured with multiple `ModelCheckpoint` callbacks.*",  # the first one, best, is what is meant
         r".*`self.log\(.images/s., ..., sync_dist=True\)`.*",  # it is a total already

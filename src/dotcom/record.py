@@ -1,10 +1,11 @@
 """What a run leaves for programs: ``run.json``, from its first seconds on. Nothing here imports torch."""
 
 import json
-import os
 import platform
 import subprocess
 import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -20,11 +21,21 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Where to write what becomes the file in the end: after a crash there is the old one or the new one."""
+    temporary = path.with_name(f".{path.name}.tmp")  # one that a kill has left is written over
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def write_json(path: Path, content: Any) -> None:
-    """Write a file whole: after a crash there is the old one or the new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(content, indent=1))
-    temporary.replace(path)
+    """Write a JSON file whole."""
+    with whole(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1))
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -36,6 +47,16 @@ def read_json(path: Path) -> dict[str, Any]:
     except ValueError:
         raise UsageError(f"{path}: not JSON, or damaged; expected what a run or a sweep has written") from None
     return content
+
+
+def curves(rows: Iterable[Mapping[str, str]]) -> dict[str, list[tuple[int, float]]]:
+    """From the rows of a metrics.csv, the (training step, value) pairs of each name."""
+    series: dict[str, list[tuple[int, float]]] = {}
+    for row in rows:
+        for name, value in row.items():
+            if value and name not in ("step", "epoch"):
+                series.setdefault(name, []).append((int(row["step"]), float(value)))
+    return series
 
 
 class Record:

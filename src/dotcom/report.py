@@ -15,6 +15,8 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from dotcom.errors import spelled
+from dotcom.models.cost import parameters
+from dotcom.record import curves
 
 NAMES = {  # of the metrics, in the order of the closing table
     "top1": "top-1",
@@ -40,15 +42,10 @@ FILES = {
 }
 
 
-def read_metrics(path: Path) -> dict[str, list[tuple[float, float]]]:
+def read_metrics(path: Path) -> dict[str, list[tuple[int, float]]]:
     """From a metrics.csv, the (step, value) pairs of each name."""
-    series: dict[str, list[tuple[float, float]]] = {}
     with path.open(newline="") as file:
-        for row in csv.DictReader(file):
-            for name, value in row.items():
-                if value and name not in ("step", "epoch"):
-                    series.setdefault(name, []).append((float(row["step"]), float(value)))
-    return series
+        return curves(csv.DictReader(file))
 
 
 def draw_curves(folder: Path) -> None:
@@ -59,8 +56,8 @@ def draw_curves(folder: Path) -> None:
     if not losses or not scores:
         return
     figure = Figure(figsize=(10, 4), layout="constrained")
-    for axes, curves, label in zip(figure.subplots(1, 2), (losses, scores), ("loss", "score"), strict=True):
-        for name, points in sorted(curves.items()):
+    for axes, shown, label in zip(figure.subplots(1, 2), (losses, scores), ("loss", "score"), strict=True):
+        for name, points in sorted(shown.items()):
             axes.plot(*zip(*points, strict=True), label=name, marker="." if len(points) < 40 else "")
         axes.set_xlabel("training step")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -73,7 +70,7 @@ def draw_curves(folder: Path) -> None:
 @rank_zero_only
 def describe(config: dict[str, Any], network: nn.Module, trainer: L.Trainer) -> None:
     """Say in three lines what is about to run, on what, and where it writes."""
-    millions = sum(p.numel() for p in network.parameters()) / 1e6
+    millions = parameters(network) / 1e6
     device = trainer.strategy.root_device
     units = f"{torch.get_num_threads()} threads" if device.type == "cpu" else f"{trainer.world_size} device(s)"
     layout = ", channels_last" if config["channels_last"] else ""

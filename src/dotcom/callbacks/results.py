@@ -7,6 +7,8 @@ from typing import Any
 import lightning as L
 import torch.distributed as dist
 
+from dotcom.record import whole
+
 
 class CocoResults(L.Callback):
     """Writes the detections of a final validation to ``predictions.json``, in COCO's results format.
@@ -53,6 +55,5 @@ class CocoResults(L.Callback):
             parts = [None] * trainer.world_size
             dist.all_gather_object(parts, self.entries)
         if trainer.is_global_zero:
-            temporary = self.path.with_suffix(".tmp")
-            temporary.write_text(json.dumps([entry for part in parts for entry in part]))
-            temporary.replace(self.path)
+            with whole(self.path) as temporary:
+                temporary.write_text(json.dumps([entry for part in parts for entry in part]))

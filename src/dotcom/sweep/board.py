@@ -68,9 +68,9 @@ class Board:
         names: Of the jobs that were asked for.
     """
 
-    def __init__(self, ledger: Ledger, names: Sequence[str], console: Console | None = None) -> None:
+    def __init__(self, ledger: Ledger, names: Sequence[str]) -> None:
         self.ledger, self.names = ledger, names
-        self.console = console or Console()
+        self.console = Console()
         self.live: Live | None = None
 
     @contextmanager

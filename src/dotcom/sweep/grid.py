@@ -10,7 +10,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
-from dotcom.errors import UsageError
+from dotcom.errors import UsageError, counted
 from dotcom.fingerprint import digest, fingerprint, scientific
 
 LAUNCHER_KEYS = ("slots", "retry", "status", "plan", "job_timeout")  # of the sweep itself, not of its jobs
@@ -147,8 +147,3 @@ def describe(jobs: Sequence[Job]) -> str:
     arms, seeds = len({job.arms for job in jobs}), len({job.seed for job in jobs})
     times = f"{counted(arms, 'arm')} x {counted(seeds, 'seed')} = " if arms * seeds == len(jobs) else ""
     return f"{times}{counted(len(jobs), 'job')}"
-
-
-def counted(number: int, thing: str) -> str:
-    """``1 arm``, ``2 arms``."""
-    return f"{number} {thing}{'' if number == 1 else 's'}"

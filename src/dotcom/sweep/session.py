@@ -8,12 +8,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from dotcom.errors import UsageError, spelled
+from dotcom.errors import UsageError, counted, spelled
 from dotcom.processes import FolderLock
 from dotcom.record import read_json
 from dotcom.sweep.board import table_of
 from dotcom.sweep.child import command_line
-from dotcom.sweep.grid import Job, counted, describe
+from dotcom.sweep.grid import Job, describe
 from dotcom.sweep.ledger import Ledger
 from dotcom.sweep.runner import Runner, report, slot_environments
 
@@ -39,11 +39,10 @@ class Settings:
     job_timeout: float | None
 
     def __post_init__(self) -> None:
-        listed = isinstance(self.slots, list)
         devices = self.slots if isinstance(self.slots, list) else []
         number = isinstance(self.slots, int) and not isinstance(self.slots, bool) and self.slots > 0
         known = all(device == "cpu" or device.removeprefix("cuda:").isdigit() for device in map(str, devices))
-        if not (number or (listed and devices and known)):
+        if not (number or (devices and known)):
             raise UsageError(f"slots={spelled(self.slots)}: expected a number from 1 on, or devices: [cuda:0,cuda:1]")
 
 
