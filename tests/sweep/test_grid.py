@@ -78,6 +78,7 @@ def test_sweep_name__stays_with_the_question():
     assert name.startswith("co_bias__seed__")
     assert name == sweep_name(CONFIG | {"slots": 4, "output_dir": "/other", "hardware": {}, "retry": "failed"}, swept)
     assert name != sweep_name(CONFIG | {"epochs": 3}, swept)
+    assert name != sweep_name(CONFIG | {"trainer": {"max_epochs": 3}}, swept)
     assert name != sweep_name(CONFIG, swept | {"seed": ["0", "1", "2"]})
 
 

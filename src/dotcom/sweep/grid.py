@@ -11,7 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
 from dotcom.errors import UsageError, counted
-from dotcom.fingerprint import digest, fingerprint, scientific
+from dotcom.fingerprint import digest, fingerprint
 
 LAUNCHER_KEYS = ("slots", "retry", "status", "plan", "job_timeout")  # of the sweep itself, not of its jobs
 LONGEST = 120  # characters of a folder's name, before the fingerprint
@@ -102,7 +102,7 @@ def sweep_name(base: dict[str, Any], swept: dict[str, list[str]]) -> str:
         base: The resolved configuration of the first job.
         swept: Keys and values.
     """
-    return f"{readable(swept)}__{digest([scientific(base), sorted(swept.items())])}"
+    return f"{readable(swept)}__{digest([fingerprint(base), sorted(swept.items())])}"
 
 
 def make_job(overrides: Sequence[str], swept: Iterable[str], config: dict[str, Any]) -> Job:
