@@ -4,6 +4,7 @@ from dotcom.models.checkpoint import from_checkpoint
 from dotcom.models.classifier import Classifier
 from dotcom.models.detector import Detector
 from dotcom.models.dotcom import DoTCoM, DoTCoMConfig
+from dotcom.models.edgevit import EdgeViT, EdgeViTConfig
 from dotcom.models.segmenter import Segmenter
 from dotcom.models.timm import TimmBackbone
 from dotcom.models.weights import load_weights
@@ -13,6 +14,8 @@ __all__ = [
     "Detector",
     "DoTCoM",
     "DoTCoMConfig",
+    "EdgeViT",
+    "EdgeViTConfig",
     "Segmenter",
     "TimmBackbone",
     "from_checkpoint",
