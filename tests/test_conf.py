@@ -126,7 +126,7 @@ def test_peer_of_ours__detects_and_segments(choice, data, network):
 @pytest.mark.parametrize("choice", [*OURS, "shvit_s1"])
 def test_peer__refuses_the_switches_of_dotcom(choice):
     config = OmegaConf.to_container(composed(f"model={choice}", "block=mv2"), resolve=True)
-    with pytest.raises(UsageError, match="^co_bias and block: expected a model of DoTCoM with them"):
+    with pytest.raises(UsageError, match=r"^co_bias and block: expected a model of DoTCoM with them"):
         check_model(config)
 
 
