@@ -1,0 +1,1 @@
+"""A ledger of every number in the original's README: reproduced, contradicted, or not testable here."""
