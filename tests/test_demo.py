@@ -1,0 +1,179 @@
+"""``dotcom demo``: the page in a real browser, and the server on its own."""
+
+import base64
+import io
+import json
+import re
+import socket
+import subprocess
+import threading
+from contextlib import contextmanager
+
+import pytest
+import torch
+import uvicorn
+from hydra.utils import instantiate
+from PIL import Image
+from starlette.responses import HTMLResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
+
+from browser import FLAGS, SECONDS, browser
+from dotcom.cli import main
+from dotcom.cli.demo import listening
+from dotcom.demo.answers import Answers, without_co_bias
+from dotcom.demo.server import MAX_BYTES, application
+from dotcom.inference.predictor import Predictor
+from recorded import config_of
+
+DRIVER = """<!DOCTYPE html><meta charset="utf-8"><body><iframe src="/" width="1000" height="900"></iframe><script>
+const frame = document.querySelector("iframe");
+const until = async (ready) => { while (!ready()) await new Promise((done) => setTimeout(done, 20)); };
+frame.onload = async () => {
+  const page = frame.contentDocument, view = frame.contentWindow, seen = [];
+  for (const [name, content] of FILES) {
+    const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
+    const carried = new view.DataTransfer();
+    carried.items.add(new view.File([bytes], name));
+    const before = page.getElementById("message").textContent;
+    view.dispatchEvent(new view.DragEvent("drop", { dataTransfer: carried, cancelable: true }));
+    await until(() => !page.getElementById("message").textContent.startsWith("looking at"));
+    const text = (id) => page.getElementById(id).textContent;
+    const hidden = page.getElementById("result").hidden, width = page.getElementById("drawing").naturalWidth;
+    seen.push({ message: text("message"), hidden, line: text("line"), width, without: text("change") });
+  }
+  document.body.dataset.result = JSON.stringify(seen);
+};
+</script></body>"""
+
+
+def encoded(picture: Image.Image) -> bytes:
+    content = io.BytesIO()
+    picture.save(content, "PNG")
+    return content.getvalue()
+
+
+PHOTO = encoded(Image.radial_gradient("L").resize((90, 60)))
+BROKEN = PHOTO[:400]
+
+
+class Stub:
+    """Answers without a network."""
+
+    def __call__(self, content: bytes, threshold: float):
+        if content == b"bug":
+            raise RuntimeError("a bug")
+        return {"threshold": threshold, "bytes": len(content)}
+
+
+@pytest.fixture
+def client():
+    return TestClient(application(Stub(), {"name": "n"}), "http://127.0.0.1", raise_server_exceptions=False)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A classifier of the embedded photos as it starts out."""
+    config = config_of("data=fashion", "model=dotcom_tiny", "co_bias=true", "hardware=cpu")
+    network = instantiate(config["task"]["model"])
+    path = tmp_path_factory.mktemp("run") / "best.ckpt"
+    weights = {f"model.{name}": value for name, value in network.state_dict().items()}
+    torch.save({"config": config, "state_dict": weights}, path)
+    return path
+
+
+@contextmanager
+def served(app):
+    place = listening(0)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [place]})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{place.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def test_page__shows_what_the_network_sees_and_survives_broken_pictures(checkpoint, tmp_path):
+    predictor = Predictor(checkpoint, "cpu")
+    files = [
+        (name, base64.b64encode(content).decode()) for name, content in (("photo.png", PHOTO), ("broken.png", BROKEN))
+    ]
+    app = application(Answers(predictor), {"name": "n", "line": "l", "task": "Classification"})
+    app.router.routes.insert(
+        0, Route("/driver", lambda request: HTMLResponse(DRIVER.replace("FILES", json.dumps(files))))
+    )
+    with served(app) as address:
+        command = [browser(), *FLAGS, f"--user-data-dir={tmp_path}", "--dump-dom", f"{address}/driver"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=True)
+    result = re.search(r'data-result="([^"]*)"', done.stdout)
+    assert result, done.stdout[:500]
+    photo, broken = json.loads(result[1].replace("&quot;", '"'))
+    assert predictor.classes[0] in photo["line"]
+    assert photo["width"] >= 480
+    assert not photo["hidden"]
+    assert "points" in photo["without"]
+    assert broken["hidden"]
+    assert broken["message"].startswith("broken.png: the picture: ")
+
+
+def test_without_co_bias__changes_the_answer_and_leaves_the_network(checkpoint):
+    predictor = Predictor(checkpoint, "cpu")
+    biases = [p for name, p in predictor.network.named_parameters() if "bias_in.bias" in name]
+    for bias in biases:
+        bias.data.fill_(2.0)
+    other = without_co_bias(predictor)
+    picture = Image.radial_gradient("L").convert("RGB")
+    one, two = (each([picture])[0].top for each in (predictor, other))
+    assert all(bool((bias == 2).all()) for bias in biases)
+    assert {guess.name: guess.probability for guess in one} != {guess.name: guess.probability for guess in two}
+    for bias in biases:
+        bias.data.zero_()
+    torch.testing.assert_close(
+        [guess.probability for guess in predictor([picture])[0].top], [guess.probability for guess in two]
+    )
+
+
+def test_upload__has_a_size_limit(client):
+    assert client.post("/predict", content=b"x" * MAX_BYTES).json() == {"threshold": 0.3, "bytes": MAX_BYTES}
+    answer = client.post("/predict", content=b"x" * (MAX_BYTES + 1))
+    assert answer.status_code == 413
+    assert "expected at most 30 MB" in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [({"host": "example.com"}, 400), ({"sec-fetch-site": "cross-site"}, 403), ({"sec-fetch-site": "same-origin"}, 200)],
+)
+def test_request__from_elsewhere_is_refused(client, headers, status):
+    assert client.post("/predict", content=b"x", headers=headers).status_code == status
+
+
+def test_bug__is_a_message_and_the_server_goes_on(client):
+    assert client.post("/predict", content=b"bug").json() == {"error": "something went wrong; the terminal says what"}
+    assert client.post("/predict", content=b"x").status_code == 200
+
+
+@pytest.mark.parametrize(("given", "used"), [("0.5", 0.5), ("7", 1.0), ("-1", 0.0)])
+def test_threshold__is_kept_in_range(client, given, used):
+    assert client.post(f"/predict?threshold={given}", content=b"x").json()["threshold"] == used
+
+
+def test_threshold__that_is_no_number_is_a_message(client):
+    assert client.post("/predict?threshold=x", content=b"x").status_code == 400
+
+
+def test_socket__is_on_this_machine_alone():
+    with listening(0) as place:
+        assert place.getsockname()[0] == "127.0.0.1"
+
+
+def test_port__that_is_taken_is_named(checkpoint, capsys):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(SystemExit):
+            main(["demo", str(checkpoint), "--port", str(port)])
+    assert capsys.readouterr().err.startswith(f"error: --port={port}: Address already in use; expected a free one")
