@@ -54,11 +54,12 @@ class Answers:
         }
         if self.without is not None:
             other, _ = timed(self.without, prepared)
-            answer["without"] = {**self._shown(picture, other, threshold), "change": change(result, other)}
+            answer["without"] = {**self._shown(picture, other, threshold), "change": change(result, other, threshold)}
         return answer
 
     def _shown(self, picture: Image.Image, result: Result, threshold: float) -> dict[str, Any]:
-        result = result.above(threshold) if isinstance(result, Boxes) else result
+        if isinstance(result, Boxes):
+            result = result.above(threshold)
         drawing = io.BytesIO()
         draw(picture, result, self.predictor.classes).save(drawing, "PNG")
         address = "data:image/png;base64," + base64.b64encode(drawing.getvalue()).decode()
@@ -86,8 +87,8 @@ def without_co_bias(predictor: Predictor) -> Predictor | None:
     return other
 
 
-def change(result: Result, other: Result) -> str:
-    """How far two results of one picture differ, in one line."""
+def change(result: Result, other: Result, threshold: float) -> str:
+    """How far two results of one picture differ, in one line; of boxes, only those above the threshold count."""
     if isinstance(result, Classes) and isinstance(other, Classes):
         before = {guess.name: guess.probability for guess in result.top}
         after = {guess.name: guess.probability for guess in other.top}
@@ -96,8 +97,9 @@ def change(result: Result, other: Result) -> str:
         shift = 100 * (after.get(best, 0.0) - before[best])
         return f"{stays}; {best} {shift:+.2f} points"
     if isinstance(result, Boxes) and isinstance(other, Boxes):
-        best, without = (max((box.score for box in each.boxes), default=0.0) for each in (result, other))
-        return f"best score {100 * (without - best):+.2f} points; {len(result.boxes)} boxes become {len(other.boxes)}"
+        one, two = (max((box.score for box in each.boxes), default=0.0) for each in (result, other))
+        shown, left = (len(each.above(threshold).boxes) for each in (result, other))
+        return f"{left} boxes instead of {shown}; the best score is {two:.1%} instead of {one:.1%}"
     assert isinstance(result, Mask)
     assert isinstance(other, Mask)
     return f"{(result.classes != other.classes).mean():.2%} of the pixels change their class"
