@@ -96,16 +96,15 @@ def find_pictures(paths: Sequence[Path], without: Path | None = None) -> list[Pa
     Raises:
         UsageError: If one of ``paths`` does not exist, or there is no picture at all.
     """
-    found: dict[Path, Path] = {}  # by what it resolves to
     for path in paths:
         if not path.is_dir() and not path.is_file():
             raise UsageError(f"{path}: no such file or folder; expected pictures, or folders with some")
-        for file in [path] if path.is_file() else _inside(path, without):
-            found.setdefault(file.resolve(), file)
+    found = sorted(file for path in paths for file in ([path] if path.is_file() else _inside(path, without)))
     if not found:
         names = ", ".join(map(str, paths))
         raise UsageError(f"{names}: no pictures there; expected {KINDS}")
-    return sorted(found.values())
+    first = {file.resolve(): file for file in reversed(found)}  # of the names of one file, the first
+    return sorted(first.values())
 
 
 def _inside(folder: Path, without: Path | None) -> Iterator[Path]:
