@@ -13,6 +13,7 @@ from PIL import Image
 from dotcom.cli import main
 from dotcom.data.checkpoint import data_of
 from dotcom.data.preflight import read_image
+from dotcom.errors import UsageError
 from dotcom.inference.pictures import MAX_PIXELS, find_pictures, read_picture
 from dotcom.inference.predictor import Predictor
 from dotcom.models import from_checkpoint
@@ -41,8 +42,10 @@ def strange(tmp_path_factory) -> Path:
         Image.fromarray(deep).save(folder / name)
     for name, mode in (("cmyk.jpg", "CMYK"), ("cmyk.tif", "CMYK"), ("grey.jpg", "L"), ("grey.png", "LA")):
         picture.convert(mode).save(folder / name)
-    for name, mode in (("alpha.png", "RGBA"), ("alpha.webp", "RGBA"), ("bits.png", "1"), ("lab.tif", "LAB")):
-        picture.convert("RGB" if mode == "LAB" else mode).save(folder / name)
+    for name, mode in (("alpha.png", "RGBA"), ("alpha.webp", "RGBA"), ("bits.png", "1")):
+        picture.convert(mode).save(folder / name)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in np.asarray(picture).astype(np.uint16) * 257)
+    (folder / "deep_colour.png").write_bytes(png((60, 40), 16, rows))
     picture.quantize(16).save(folder / "palette.png", transparency=3)
     turned = Image.Exif()
     turned[0x112] = 6  # turn by 90 degrees to the right
@@ -67,7 +70,7 @@ def broken(tmp_path) -> dict[str, str]:
     (tmp_path / "text.png").write_text("no picture")
     (tmp_path / "program.jpg").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n(x) print\n")
     for name, side in (("bomb.png", 100_000), ("large.png", 13_000)):
-        (tmp_path / name).write_bytes(claiming(side))
+        (tmp_path / name).write_bytes(png((side, side), 8, b""))
     Image.fromarray(np.random.default_rng(0).random((5, 5), dtype=np.float32)).save(tmp_path / "float.tif")
     reasons = dict.fromkeys(("cut.jpg", "cut.png", "cut.webp"), "")
     return reasons | {
@@ -80,14 +83,15 @@ def broken(tmp_path) -> dict[str, str]:
     }
 
 
-def claiming(side: int) -> bytes:
-    """A PNG of a few bytes that says it has ``side`` x ``side`` pixels."""
+def png(size: tuple[int, int], bits: int, rows: bytes) -> bytes:
+    """A colour PNG that says it has this size, whatever its rows are."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
-    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    header = struct.pack(">IIBBBBB", *size, bits, 2, 0, 0, 0)
+    content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + content
 
 
 def validation(path: Path):
@@ -298,5 +302,8 @@ def test_weights__that_are_damaged_are_refused(checkpoints, refused, tmp_path):
     assert "less.ckpt: its weights cannot be loaded" in said
 
 
-def test_limit__lets_pictures_through_that_cameras_make():
-    assert MAX_PIXELS >= 12_000 * 12_000
+def test_limit__can_be_lowered_and_the_picture_come_as_bytes():
+    content = png((100, 90), 8, b"")
+    with pytest.raises(UsageError, match=r"^upload: it has 100x90 pixels; expected at most 0\.008 million$"):
+        read_picture(content, "upload", limit=8000)
+    assert MAX_PIXELS >= 12_000 * 12_000  # a large camera's

@@ -15,7 +15,6 @@ from dotcom.annotations.pictures import by
 from dotcom.errors import UsageError, flat
 
 MAX_PIXELS = 150_000_000  # 450 MB once decoded; a file of a few kilobytes can claim to be far larger
-LIMIT = f"expected at most {MAX_PIXELS / 1e6:.0f} million"
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")  # no EPS: it is a program
 EXTENSIONS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
@@ -31,7 +30,7 @@ DAMAGE = (  # how Pillow's decoders answer what is no picture, or a damaged one
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # our own limit answers with an error
 
 
-def read_picture(source: Path | bytes, name: str | None = None) -> Image.Image:
+def read_picture(source: Path | bytes, name: str | None = None, limit: int = MAX_PIXELS) -> Image.Image:
     """A picture in mode RGB, turned by its EXIF orientation as viewers do; of an animation, the first frame.
 
     It is what training reads from the same file: transparency and colour profiles are dropped, grey of 16 bits keeps
@@ -40,15 +39,18 @@ def read_picture(source: Path | bytes, name: str | None = None) -> Image.Image:
     Args:
         source: A file, or the content of one.
         name: What to call it in an error; default: its path.
+        limit: Pixels that it may have, up to ``MAX_PIXELS``.
 
     Raises:
-        UsageError: One line, with name and reason, if it is no picture, damaged, truncated, or above ``MAX_PIXELS``.
+        UsageError: One line, with name and reason, if it is no picture, damaged, truncated, or above the limit.
     """
     called = name or (str(source) if isinstance(source, Path) else "the picture")
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                raise UsageError(f"{called}: it has {by(picture.size)} pixels; {LIMIT}")
+            if picture.width * picture.height > limit:
+                raise UsageError(
+                    f"{called}: it has {by(picture.size)} pixels; expected at most {limit / 1e6:g} million"
+                )
             picture.load()
             return eight_bit(ImageOps.exif_transpose(picture))
     except UsageError:
@@ -76,7 +78,7 @@ def eight_bit(picture: Image.Image) -> Image.Image:
 def reason(error: BaseException) -> str:
     """Why a picture could not be read, in a few words."""
     if isinstance(error, Image.DecompressionBombError):
-        return f"far too many pixels; {LIMIT}"
+        return f"far too many pixels; expected at most {MAX_PIXELS / 1e6:g} million"
     if isinstance(error, UnidentifiedImageError):
         return f"no picture, or a damaged one; expected {KINDS}"
     if isinstance(error, OSError) and error.strerror:
