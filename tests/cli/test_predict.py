@@ -51,6 +51,7 @@ def strange(tmp_path_factory) -> Path:
     turned[0x112] = 6  # turn by 90 degrees to the right
     for name in ("turned.jpg", "turned.png", "turned.webp"):
         picture.transpose(Image.Transpose.ROTATE_90).save(folder / name, exif=turned)
+    picture.convert("L").transpose(Image.Transpose.ROTATE_90).save(folder / "grey_turned.tif", tiffinfo={0x112: 6})
     picture.save(folder / "frames.gif", save_all=True, append_images=[picture.rotate(180)])
     Image.new("RGB", (1, 1), RED).save(folder / "1x1.png")
     two_colours(12_000, 30).save(folder / "12000x30.jpg")
@@ -180,7 +181,7 @@ def test_picture__is_what_training_reads(strange):
 def test_picture__of_every_kind_shows_the_same(strange):
     for path in sorted(strange.glob("[!0-9b]*")):  # all but those of other sizes, and black and white
         pixels = np.array(read_picture(path)).astype(float)
-        grey = path.stem in ("deep", "grey")
+        grey = path.stem in ("deep", "grey", "grey_turned")
         for half, colour in ((pixels[:18], RED), (pixels[22:], BLUE)):
             wanted = [np.dot(colour, (0.299, 0.587, 0.114))] * 3 if grey else colour
             assert half.mean(axis=(0, 1)) == pytest.approx(wanted, abs=14), path.name

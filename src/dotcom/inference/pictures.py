@@ -46,7 +46,9 @@ def read_picture(source: Path | bytes, name: str | None = None, limit: int = MAX
     """
     called = name or (str(source) if isinstance(source, Path) else "the picture")
     try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as picture:
+        # an opened file: by its name Pillow would map it into memory, and shear TIFFs that EXIF turns
+        file = io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+        with file, Image.open(file, formats=FORMATS) as picture:
             if picture.width * picture.height > limit:
                 raise UsageError(
                     f"{called}: it has {by(picture.size)} pixels; expected at most {limit / 1e6:g} million"
