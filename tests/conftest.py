@@ -14,6 +14,7 @@ from torchvision.io import write_jpeg
 
 from dotcom.models import Classifier, DoTCoM, DoTCoMConfig
 
+pytest_plugins = ["saved_runs"]
 torch.set_num_threads(1)  # tiny tensors; waking a second thread costs more than it brings
 
 REPO = Path(__file__).parent.parent

@@ -20,6 +20,11 @@ import pytest
             for format_ in ("coco", "voc", "voc_masks", "masks")
         ),
         ("dotcom.errors", ("torch", "hydra", "omegaconf")),
+        ("dotcom.cli", ("torch", "torchvision", "lightning", "hydra", "omegaconf")),
+        *(
+            (f"dotcom.cli.{command}", ("torch", "torchvision", "lightning", "matplotlib", "wandb"))
+            for command in ("predict", "evaluate", "summary")
+        ),
     ],
 )
 def test_import__does_not_pull_in(package, forbidden):

@@ -1,4 +1,7 @@
-"""The command ``dotcom``: what one does with a checkpoint. Plain arguments; heavy imports wait until they are read."""
+"""The command ``dotcom``: what one does with a checkpoint.
+
+Arguments are plain, not Hydra's, and read before anything heavy is imported.
+"""
 
 import argparse
 import os
@@ -20,7 +23,7 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 1 if something of what was asked failed, 2 for a mistake."""
-    parser = argparse.ArgumentParser(prog="dotcom", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="dotcom", description="What one does with a checkpoint of dotcom.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, what in COMMANDS.items():
         import_module(f"dotcom.cli.{name}").add_arguments(commands.add_parser(name, help=what, description=what))

@@ -15,7 +15,6 @@ from dotcom.annotations.pictures import by
 from dotcom.errors import UsageError, flat
 
 MAX_PIXELS = 150_000_000  # 450 MB once decoded; a file of a few kilobytes can claim to be far larger
-LIMIT = f"expected at most {MAX_PIXELS / 1e6:.0f} million"
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")  # no EPS: it is a program
 EXTENSIONS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
@@ -31,7 +30,7 @@ DAMAGE = (  # how Pillow's decoders answer what is no picture, or a damaged one
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # our own limit answers with an error
 
 
-def read_picture(source: Path | bytes, name: str | None = None) -> Image.Image:
+def read_picture(source: Path | bytes, name: str | None = None, limit: int = MAX_PIXELS) -> Image.Image:
     """A picture in mode RGB, turned by its EXIF orientation as viewers do; of an animation, the first frame.
 
     It is what training reads from the same file: transparency and colour profiles are dropped, grey of 16 bits keeps
@@ -40,15 +39,20 @@ def read_picture(source: Path | bytes, name: str | None = None) -> Image.Image:
     Args:
         source: A file, or the content of one.
         name: What to call it in an error; default: its path.
+        limit: Pixels that it may have, up to ``MAX_PIXELS``.
 
     Raises:
-        UsageError: One line, with name and reason, if it is no picture, damaged, truncated, or above ``MAX_PIXELS``.
+        UsageError: One line, with name and reason, if it is no picture, damaged, truncated, or above the limit.
     """
     called = name or (str(source) if isinstance(source, Path) else "the picture")
     try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                raise UsageError(f"{called}: it has {by(picture.size)} pixels; {LIMIT}")
+        # an opened file: by its name Pillow would map it into memory, and shear TIFFs that EXIF turns
+        file = io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+        with file, Image.open(file, formats=FORMATS) as picture:
+            if picture.width * picture.height > limit:
+                raise UsageError(
+                    f"{called}: it has {by(picture.size)} pixels; expected at most {limit / 1e6:g} million"
+                )
             picture.load()
             return eight_bit(ImageOps.exif_transpose(picture))
     except UsageError:
@@ -76,7 +80,7 @@ def eight_bit(picture: Image.Image) -> Image.Image:
 def reason(error: BaseException) -> str:
     """Why a picture could not be read, in a few words."""
     if isinstance(error, Image.DecompressionBombError):
-        return f"far too many pixels; {LIMIT}"
+        return f"far too many pixels; expected at most {MAX_PIXELS / 1e6:g} million"
     if isinstance(error, UnidentifiedImageError):
         return f"no picture, or a damaged one; expected {KINDS}"
     if isinstance(error, OSError) and error.strerror:
@@ -96,16 +100,15 @@ def find_pictures(paths: Sequence[Path], without: Path | None = None) -> list[Pa
     Raises:
         UsageError: If one of ``paths`` does not exist, or there is no picture at all.
     """
-    found: dict[Path, Path] = {}  # by what it resolves to
     for path in paths:
         if not path.is_dir() and not path.is_file():
             raise UsageError(f"{path}: no such file or folder; expected pictures, or folders with some")
-        for file in [path] if path.is_file() else _inside(path, without):
-            found.setdefault(file.resolve(), file)
+    found = sorted(file for path in paths for file in ([path] if path.is_file() else _inside(path, without)))
     if not found:
         names = ", ".join(map(str, paths))
         raise UsageError(f"{names}: no pictures there; expected {KINDS}")
-    return sorted(found.values())
+    first = {file.resolve(): file for file in reversed(found)}  # of the names of one file, the first
+    return sorted(first.values())
 
 
 def _inside(folder: Path, without: Path | None) -> Iterator[Path]:

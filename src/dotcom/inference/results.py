@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from dotcom.errors import listed
+
 
 @dataclass(frozen=True)
 class Guess:
@@ -56,8 +58,8 @@ class Boxes:
 
     def line(self) -> str:
         """For people."""
-        shown = (f"{box.name} {box.score:.0%} [{' '.join(f'{side:.0f}' for side in box.xyxy)}]" for box in self.boxes)
-        return ", ".join(shown) or "no box"
+        shown = [f"{box.name} {box.score:.0%} [{' '.join(f'{side:.0f}' for side in box.xyxy)}]" for box in self.boxes]
+        return listed(shown, limit=8) or "no box"
 
 
 @dataclass(frozen=True)

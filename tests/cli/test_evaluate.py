@@ -1,0 +1,99 @@
+"""Evaluate gives the scores that train.py gives, to all digits, and refuses data that do not fit."""
+
+import json
+
+import pytest
+import torch
+from hydra.utils import instantiate
+
+from dotcom.cli import main
+from runs import trainer
+
+TASKS = ("classification", "detection", "segmentation")
+
+
+def test_scores__are_those_of_train(checkpoints, answers, train, tmp_path):
+    path = checkpoints("classification")
+    settings = ["data=image_folder", f"data.root={path.parent / 'photos'}", "block=mv2", "image_size=64", "ema=0.9"]
+    folder = tmp_path / "run"
+    train(*settings, "data.batch_size=2", "fit=false", f"ckpt_path={path}", f"hydra.run.dir={folder}")
+    (answer,), _ = answers("evaluate", path)
+    assert set(answer["scores"]) == {
+        f"{net}/{score}" for net in ("val", "val_ema") for score in ("loss", "top1", "top5")
+    }
+    assert answer["scores"] == json.loads((folder / "run.json").read_text())["scores"]
+    assert answer["images"] == 4
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_scores__are_those_of_the_tasks_own_validation(task, checkpoints, answers, tmp_path):
+    path = checkpoints(task)
+    config = torch.load(path, weights_only=True)["config"]
+    learner, data = instantiate(config["task"]), instantiate(config["data"])
+    (scores,) = trainer(tmp_path).validate(learner, data, ckpt_path=path, verbose=False)
+    (answer,), said = answers("evaluate", path)
+    assert answer["scores"] == scores
+    assert answer["per_class"] == learner.per_class
+    assert "warning" not in said
+
+
+def test_other_data__of_the_same_classes_are_measured(checkpoints, answers, photos):
+    path = checkpoints("classification")
+    for file in (photos / "val" / "dark").iterdir():
+        (photos / "val" / "light" / f"not_{file.name}").write_bytes(file.read_bytes())
+    own, there, chosen = (
+        answers("evaluate", path, *given)[0][0]
+        for given in ([], [f"data.root={photos}"], ["data=image_folder", f"data.root={photos}", "data.batch_size=5"])
+    )
+    assert (own["images"], there["images"]) == (4, 6)
+    assert there["root"] == str(photos)
+    assert there["scores"]["val/loss"] != own["scores"]["val/loss"]
+    # the choice brings its own transform, at the image size of the run
+    assert chosen["scores"] == pytest.approx(there["scores"], abs=1e-5)
+
+
+def test_tables__name_data_classes_and_scores(checkpoints, capsys):
+    assert main(["evaluate", str(checkpoints("segmentation"))]) == 0
+    said = capsys.readouterr().out
+    for words in ("on image_masks, 2 images", "class 0", "IoU", "mIoU", "images/s"):
+        assert words in said
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["data=fashion_boxes"], "data=fashion_boxes: data for Detection; the checkpoint is for Classification"),
+        (["data=fashion"], "data: 10 classes; the checkpoint knows 2"),
+        (["data=fashon"], "did you mean fashion?"),
+        (["data.rot=3"], "data.rot: the data of this checkpoint have no such setting; did you mean data.root?"),
+        (["data.root=/nowhere/at/all"], "data.root=/nowhere/at/all: no such folder; set it with data.root=PATH"),
+        (["data=image_folder", "data.root=/nowhere/at/all"], "data.root=/nowhere/at/all: no such folder"),
+        (["data.batch_size=many"], "data.batch_size=many: expected a whole number"),
+        (["data.batch_size=0"], "data.batch_size=0: expected a number above 0"),
+        (["data.batch_size=1,2"], "data.batch_size=1,2: expected one value"),
+        (["data.val_transform._target_=os.system"], "data.val_transform._target_: the data of this checkpoint have no"),
+        (["seed=3"], "seed: expected data=CHOICE or data.KEY=VALUE"),
+        (["photos"], "photos: expected key=value"),
+    ],
+)
+def test_mistake__is_one_line(overrides, said, checkpoints, refused):
+    assert said in refused("evaluate", checkpoints("classification"), *overrides)
+
+
+def test_classes__of_another_name_are_refused(checkpoints, refused, photos):
+    for split in ("train", "val"):
+        (photos / split / "dark").rename(photos / split / "ape")
+    said = refused("evaluate", checkpoints("classification"), f"data.root={photos}")
+    assert "it knows class 'dark' where these data have 'ape'" in said
+
+
+def test_checkpoint__has_nothing_else_called(checkpoints, refused, tmp_path):
+    saved = torch.load(checkpoints("classification"), weights_only=True)
+    for group, named in (("data", "data: 'os.getcwd' is not a part"), ("model", "names the network 'os.getcwd'")):
+        config = json.loads(json.dumps(saved["config"]))
+        if group == "data":
+            config["data"]["val_transform"] = {"_target_": "os.getcwd"}
+        else:
+            config["task"]["model"] = {"_target_": "os.getcwd"}
+        torch.save({**saved, "config": config}, tmp_path / "bad.ckpt")
+        assert named in refused("evaluate", tmp_path / "bad.ckpt")
