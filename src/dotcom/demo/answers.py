@@ -16,6 +16,8 @@ from dotcom.inference.predictor import Predictor, Prepared
 from dotcom.inference.results import Boxes, Classes, Mask, Result
 from dotcom.models.dot import CoBias
 
+MAX_PIXELS = 50_000_000  # of a picture: phones take these, and drawing it twice stays below a gigabyte
+
 
 class Answers:
     """Answers to pictures, one at a time.
@@ -43,7 +45,7 @@ class Answers:
         Raises:
             UsageError: One line, if it is no picture, damaged or too large.
         """
-        picture = read_picture(content)
+        picture = read_picture(content, limit=MAX_PIXELS)
         prepared = self.predictor.prepare(picture)
         result, milliseconds = timed(self.predictor, prepared)
         answer = {
