@@ -27,7 +27,7 @@ SIZES = {
     "shvit_s2": 11.4,
     "shvit_s3": 14.2,
     "shvit_s4": 16.5,
-    "fastvit_t8": 4.0,  # claimed 3.6, 6.8, 8.8 and 10.9, the paper's figures; folded, they are 4.00, 7.51, 9.43 and 11.55
+    "fastvit_t8": 4.0,  # the paper's 3.6, 6.8, 8.8 and 10.9 are of a narrower end; folded: 4.00 ... 11.55
     "fastvit_t12": 7.5,
     "fastvit_s12": 9.4,
     "fastvit_sa12": 11.5,
