@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dotcom.deploy import formats, int8
+from dotcom.deploy import export, formats, int8
 from dotcom.deploy.formats import Runner
 from dotcom.deploy.graph import Graph
 from dotcom.deploy.int8 import layers, ranking, search
 from dotcom.deploy.int8.draft import Draft
+from dotcom.deploy.samples import Sample
+from dotcom.errors import UsageError
+from dotcom.models.cost import parameters
 
 SIZE = 16
 SENSITIVE = "third"
@@ -35,8 +39,8 @@ class Fragile(nn.Module):
         self.second = nn.Conv2d(8, 8, 1)
         self.third = nn.Conv2d(8, 8, 1)
         self.fourth = nn.Conv2d(8, 8, 3, padding=1, groups=8)
-        self.fifth = nn.Linear(8, 512)
-        self.head = nn.Linear(512, 32)
+        self.fifth = nn.Linear(8, 1024)
+        self.head = nn.Linear(1024, 32)
         with torch.no_grad():
             self.second.weight[1], self.second.bias[1] = self.second.weight[0], self.second.bias[0]
             self.third.weight[:, 0], self.third.weight[:, 1] = large, -large
@@ -151,9 +155,7 @@ def test_write__keeps_exactly_the_fragile_layer_in_float(name, tmp_path):
 def test_write__leaves_no_file_and_says_so_if_the_floor_is_out_of_reach(tmp_path):
     skip_without("onnx")
     graph = made()
-    expected = (
-        r"int8.onnx: int8 scores 0\.\d+ with 3 of 6 layers in float32, where 0.9990 is asked for; no file was written"
-    )
+    expected = r"int8.onnx: int8 scores 0\.\d+ with 3 of 6 layers in float32, where 0.9990 is asked for"
     with pytest.raises(UsageError, match=expected):
         int8.write("onnx", graph, tmp_path / "int8.onnx", images(16, seed=0), agreement(graph), floor=0.999)
     assert not list(tmp_path.iterdir())
@@ -192,6 +194,17 @@ def test_write__takes_the_ranges_of_activations_from_the_calibration_images_alon
         int8.write("onnx", graph, tmp_path / "int8.onnx", dim, agreement(graph), floor=0.7)
     with pytest.raises(UsageError, match=r"int8.onnx: int8 needs images to calibrate on"):
         int8.write("onnx", graph, tmp_path / "int8.onnx", [], agreement(graph), floor=0.7)
+
+
+def test_source__judges_on_images_that_did_not_calibrate(monkeypatch):
+    """Of what ``dotcom export`` and ``experiments.int8`` give to ``write``."""
+    drawn = [Sample(image, label) for label, image in enumerate(images(5, seed=0))]
+    monkeypatch.setattr(export, "samples", lambda data, task, size, count: drawn[:count])
+    monkeypatch.setattr(export, "CALIBRATION", 2)
+    source = export.Source.__new__(export.Source)
+    source.run, source.data, source.image_size, source.images = SimpleNamespace(task="Classification"), {}, SIZE, 3
+    assert [sample.target for sample in source.checked_on] == [0, 1, 2]
+    assert [image is sample.image for image, sample in zip(source.calibration, drawn[3:], strict=True)] == [True, True]
 
 
 def test_coreml__writes_int8_weights_and_judges_a_simulation(tmp_path):

@@ -81,6 +81,7 @@ def write(
         "float_layers": [layer.name for layer in search.kept(count)],
         "quantised": len(layers) - count,
         "score": score,
+        "score_all_int8": search.scores[0],
         "float_score": float_score,
         "sqnr_db": decibels,
         "judged": "file" if load else "simulation",

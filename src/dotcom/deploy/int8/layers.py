@@ -4,7 +4,7 @@ Every runtime renames, reorders and transposes on its way in; the numbers of a l
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,13 +14,14 @@ from torch import Tensor
 from torch.fx import GraphModule, Node
 
 from dotcom.deploy.graph import Graph
+from dotcom.errors import counted
 
 WEIGHTED = (torch.ops.aten.conv2d.default, torch.ops.aten.linear.default)
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One convolution or linear layer.
+    """One convolution or linear layer, found where it is used.
 
     Attributes:
         name: Where its weight is in the network.
@@ -43,31 +44,29 @@ def traced(graph: Graph) -> GraphModule:
 
 
 def layers_of(module: GraphModule) -> list[Layer]:
-    """The layers with weights, in the order of execution."""
+    """The layers with learned weights, in the order of execution.
+
+    A product with a constant matrix, a buffer, is arithmetic (the mean of LayerNorm, say) and stays float32.
+    """
+    learned = dict(module.named_parameters())
     found = []
-    for node in weighted(module):
-        target = str(node.args[1].target)  # type: ignore[union-attr]
-        weight = value_of(module, target)
-        name = target.removeprefix("network.").removesuffix(".weight")
-        found.append(Layer(name, key_of(weight.numpy()), node, weight))
-    return found
-
-
-def weighted(module: GraphModule) -> Iterator[Node]:
-    """The nodes that multiply by stored weights."""
     for node in module.graph.nodes:
-        if node.target in WEIGHTED and isinstance(node.args[1], Node) and node.args[1].op == "get_attr":
-            yield node
-
-
-def value_of(module: torch.nn.Module, target: str) -> Tensor:
-    """A stored tensor of a traced network, by its dotted name."""
-    value: Any = module
-    for part in target.split("."):
-        value = getattr(value, part)
-    return value.detach()
+        target = str(getattr(node.args[1], "target", "")) if node.target in WEIGHTED else ""
+        if target in learned:
+            weight = learned[target].detach()
+            name = target.removeprefix("network.").removesuffix(".weight")
+            found.append(Layer(name, key_of(weight.numpy()), node, weight))
+    return found
 
 
 def key_of(weight: np.ndarray[Any, Any]) -> str:
     """A key of some float32 weights that no reordering, transposing or reshaping of them changes."""
     return hashlib.sha256(np.sort(weight, axis=None).astype(np.float32).tobytes()).hexdigest()
+
+
+def all_found(keys: Collection[str], found: Collection[str | None]) -> None:
+    """Raise ValueError if a converter has folded something into weights, so that their layer is not known any more."""
+    if lost := set(keys) - set(found):
+        raise ValueError(
+            f"{counted(len(lost), 'layer')} of the graph cannot be told in its converted form; fuse it first"
+        )

@@ -16,7 +16,7 @@ from typing import Any
 from dotcom.deploy.formats import Array, onnx
 from dotcom.deploy.graph import Graph
 from dotcom.deploy.int8.draft import Draft
-from dotcom.deploy.int8.layers import key_of
+from dotcom.deploy.int8.layers import all_found, key_of
 
 OPERATIONS = ("Conv", "Gemm", "MatMul")
 PERCENTILE = 99.99  # of the values of a tensor are within its range; what is beyond is cut off
@@ -50,6 +50,7 @@ class Quantiser:
             for node in content.node
             if node.op_type in OPERATIONS
         }
+        all_found(keys, self.nodes.values())
 
     def draft(self, kept: Collection[str]) -> Draft:
         """Quantise all layers but the ``kept``; products of two activations, in attention, stay float32 too."""

@@ -10,7 +10,7 @@ from typing import Any
 from dotcom.deploy.formats import Array, openvino, quiet
 from dotcom.deploy.graph import Graph
 from dotcom.deploy.int8.draft import Draft
-from dotcom.deploy.int8.layers import key_of
+from dotcom.deploy.int8.layers import all_found, key_of
 
 OPERATIONS = ("Convolution", "GroupConvolution", "MatMul")
 
@@ -39,6 +39,7 @@ class Quantiser:
             for node in self.model.get_ordered_ops()
             if node.get_type_name() in OPERATIONS
         }
+        all_found(keys, self.nodes.values())
 
     def draft(self, kept: Collection[str]) -> Draft:
         """Quantise all layers but the ``kept``; products of two activations, in attention, stay float32 too."""
