@@ -28,7 +28,9 @@ HINTS = {
 }
 MEANINGS = {
     "Classification": {"logits": "one number a class; softmax makes probabilities, the largest is the class"},
-    "Segmentation": {"logits": "one number a class and pixel; the largest is the class of the pixel, no softmax needed"},
+    "Segmentation": {
+        "logits": "one number a class and pixel; the largest is the class of the pixel, no softmax needed"
+    },
     "Detection": {
         "boxes": "x1 y1 x2 y2 in pixels of the input, within it",
         "scores": "in [0, 1], no softmax or sigmoid needed; without the background",
@@ -47,11 +49,10 @@ def preprocessing(config: Mapping[str, Any], task: str, image_size: int) -> dict
     """
     from dotcom.data.module import IMAGENET_MEAN, IMAGENET_STD
 
-    transform = config["val_transform"]
+    transform, square = config["val_transform"], f"{image_size} x {image_size} pixels"
     geometry = {
-        "Classification": f"scale the shorter side to {transform.get('resize')} pixels, cut {image_size} x {image_size} "
-        "pixels from the centre",
-        "Detection": f"scale to {image_size} x {image_size} pixels, whatever the shape of the picture",
+        "Classification": f"scale the shorter side to {transform.get('resize')} pixels, cut {square} from the centre",
+        "Detection": f"scale to {square}, whatever the shape of the picture",
         "Segmentation": LETTERBOX.format(size=image_size) + " of the normalised image",
     }
     return {
@@ -96,7 +97,9 @@ def postprocessing(task: str, raw: bool) -> str:
     """What is left to do with the outputs."""
     if task != "Detection":
         return "none"
-    numbers = f"per class the best {detections.CANDIDATES} above {detections.THRESHOLD}, non-maximum suppression within "
+    numbers = (
+        f"per class the best {detections.CANDIDATES} above {detections.THRESHOLD}, non-maximum suppression within "
+    )
     numbers += f"each class above an IoU of {detections.OVERLAP}, the best {detections.BEST}"
     if raw:
         return f"{numbers}: dotcom.deploy.detections.detect, which needs NumPy alone"

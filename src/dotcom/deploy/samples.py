@@ -1,11 +1,13 @@
 """Real validation images of a checkpoint's own data, each as the one tensor that an exported file takes."""
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 from torch.nn import functional as F
@@ -15,6 +17,8 @@ from dotcom.data.checkpoint import data_of
 from dotcom.data.transforms import IGNORED
 from dotcom.deploy.formats import Array
 from dotcom.errors import UsageError
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ def samples(config: Mapping[str, Any], task: str, image_size: int, count: int) -
     dataset = data.datasets["val"]
     order = np.random.default_rng(0).permutation(len(dataset)).tolist()  # folders are sorted by class
     found: list[Sample] = []
-    for index in track(order[:count], "reading images", transient=True):
+    for index in watched(order[:count], "reading images"):
         pair = dataset[index]
         while pair is None and len(order) > count:
             pair = dataset[order.pop()]
@@ -81,3 +85,9 @@ def filled(image: Tensor, image_size: int, value: int = 0) -> Tensor:
     """An image (..., h, w), filled at the right and at the bottom; 0 is the mean colour of a normalised image."""
     height, width = image.shape[-2:]
     return F.pad(image, (0, image_size - width, 0, image_size - height), value=value).as_subclass(torch.Tensor)
+
+
+def watched(items: Sequence[Item], what: str) -> Iterable[Item]:
+    """The items, with a progress bar on a terminal's stderr."""
+    console = Console(stderr=True)
+    return track(items, what, transient=True, console=console, disable=not console.is_terminal)

@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from rich.progress import track
 
 from dotcom.deploy.agreement import Judge, Outputs
 from dotcom.deploy.formats import Runner
-from dotcom.deploy.samples import Sample
+from dotcom.deploy.samples import Sample, watched
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ def compare(judge: Judge, run: Runner, samples: Sequence[Sample], least: float) 
     """
     expected, found = [], []  # answers
     spread, worst, equal, compared = Spread(), dict[str, float](), 0, 0
-    for sample in track(samples, "checking", transient=True):
+    for sample in watched(samples, "checking"):
         mine, theirs = judge.published(sample.image), run(sample.image)
         differences = judge.difference(mine, theirs)
         worst = {name: max(value, worst.get(name, 0.0)) for name, value in differences.items()}
