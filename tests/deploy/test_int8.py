@@ -237,8 +237,10 @@ def test_require__names_the_formats(name, message):
 
 def test_require__names_the_command_that_installs_what_is_missing(monkeypatch):
     monkeypatch.setattr(formats, "find_spec", lambda name: None)
-    with pytest.raises(UsageError, match=r"^int8 for openvino needs openvino, nncf: pip install 'dotcom\[openvino\]'$"):
-        int8.require("openvino")
+    with pytest.raises(
+        UsageError, match=r"^int8 for executorch needs executorch, torchao: pip install 'dotcom\[executorch\]'$"
+    ):
+        int8.require("executorch")
 
 
 def skip_without(name: str) -> None:
