@@ -20,12 +20,11 @@ TASKS = {
     "detection": lambda: Detector(DoTCoM(TINY), num_classes=3, loss="focal", extra_channels=[16]),
     "segmentation": lambda: Segmenter(DoTCoM(TINY), num_classes=3, head="mobilevit"),
 }
-# every runtime runs a file here; ONNX Runtime, the first choice, one of each task
-CASES = [
-    *(("onnx", task) for task in TASKS),
+CASES = [  # converting takes seconds; test_verify has torch, and ONNX with detection
+    ("onnx", "classification"),
+    ("onnx", "segmentation"),
     ("openvino", "detection"),
     ("executorch", "classification"),
-    *(("torch", task) for task in TASKS),
 ]
 
 
@@ -63,7 +62,7 @@ def test_file__computes_what_the_graph_does(name, task, tmp_path):
         for key, value in expected.items():
             assert found[key].dtype == np.float32
             assert found[key].shape == value.shape
-            assert np.abs(found[key] - value.numpy()).max() < 1e-3 * float(value.std()), key
+            assert np.abs(found[key] - value.numpy()).max() < 1e-3 * max(1e-3, float(value.std())), key
 
 
 def test_outputs__of_a_file_outlive_the_next_image(tmp_path):

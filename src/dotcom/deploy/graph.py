@@ -65,7 +65,7 @@ class DetectionGraph(Graph):
         return boxes, scores[..., 1:]
 
 
-def deployed(network: nn.Module, image_size: int) -> Graph:
+def deployed(network: nn.Module, image_size: int, runtime: str | None = None) -> Graph:
     """A copy of a trained network as published, in evaluation mode, wrapped for export."""
     network = copy.deepcopy(network).eval().requires_grad_(False)
     if isinstance(network, Detector):

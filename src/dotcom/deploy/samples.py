@@ -1,6 +1,5 @@
 """Real validation images of a checkpoint's own data, each as the one tensor that an exported file takes."""
 
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar

@@ -10,6 +10,8 @@ from dotcom.deploy.agreement import Judge, Outputs
 from dotcom.deploy.formats import Runner
 from dotcom.deploy.samples import Sample, watched
 
+LEAST = 1e-3  # spread of an output: logits, pixels and probabilities that vary less are one value, and rounding
+
 
 @dataclass(frozen=True)
 class Tolerance:
@@ -125,6 +127,6 @@ class Spread:
             self.sums[name] = self.sums.get(name, np.zeros(3)) + moments
 
     def of(self, name: str) -> float:
-        """Of one output; the smallest positive number where all values are equal, so that any difference counts."""
+        """Of one output, ``LEAST`` at least."""
         count, total, squares = self.sums[name]
-        return max(math.sqrt(max(0.0, squares / count - (total / count) ** 2)), np.finfo(np.float64).tiny)
+        return max(math.sqrt(max(0.0, squares / count - (total / count) ** 2)), LEAST)
