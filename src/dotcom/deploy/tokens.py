@@ -86,7 +86,7 @@ def standardise(network: nn.Module) -> None:
         if isinstance(module, HeadsInBatch):
             for name in ("query", "key", "value"):
                 setattr(module, name, _after(module.norm, getattr(module, name)))
-            module.norm = Standardise(module.norm)
+            module.norm = Standardise(module.norm)  # type: ignore[assignment]
         elif isinstance(module, FeedForward):
             layers: Any = module
             layers[1] = _after(layers[0], layers[1])
