@@ -5,10 +5,10 @@ from collections import Counter
 
 import pytest
 import torch
+from experiments.rewrites.randomised import randomised
 from torch import Tensor, nn
 from torchvision.ops import clip_boxes_to_image
 
-from deploy.randomised import randomised
 from dotcom.deploy.graph import DetectionGraph, Graph, deployed
 from dotcom.models import Classifier, Detector, DoTCoM, Segmenter
 from dotcom.models.dot import Attention, DoTBlock
