@@ -21,7 +21,7 @@ from dotcom.models.cost import parameters
 
 SIZE = 16
 SENSITIVE = "third"
-RUN_HERE = ("onnx", "openvino", "executorch")
+RUN_HERE = ("onnx", "openvino", pytest.param("executorch", marks=pytest.mark.slow))  # compiles for a while
 
 Judge = Callable[[Runner], float]
 
