@@ -1,0 +1,105 @@
+"""The file formats of runtimes: what each is called, what it needs, and which one a file has.
+
+Each module here has ``write(graph, path)`` and ``load(path, threads)``, and names its modules without importing them.
+The input is always one tensor ``images``, float32 (1, 3, N, N), normalised; outputs are named as ``Graph.outputs``.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryFile
+from types import ModuleType
+from typing import Any
+
+from dotcom.errors import UsageError
+
+Array = Any  # a NumPy array; this package is read before NumPy is
+Runner = Callable[[Array], dict[str, Array]]
+
+FORMATS = ("onnx", "executorch", "litert", "coreml", "openvino", "torch")
+OUTPUTS = {1: ("logits",), 2: ("boxes", "scores")}  # by their number, for files that keep only an order
+
+
+def module(name: str) -> ModuleType:
+    """The module of a format."""
+    return import_module(f"dotcom.deploy.formats.{name}")
+
+
+def of_file(path: Path) -> str:
+    """The format of a file, by its name.
+
+    Raises:
+        UsageError: If no format has this suffix.
+    """
+    for name in FORMATS:
+        if path.name.endswith(module(name).SUFFIX):
+            return name
+    known = " ".join(module(name).SUFFIX for name in FORMATS)
+    raise UsageError(f"{path}: no file of a runtime; expected one of {known}")
+
+
+def missing(name: str) -> list[str]:
+    """What of ``MODULES``, which writing takes, is not installed."""
+    return absent(module(name).MODULES)
+
+
+def unrunnable(name: str) -> str | None:
+    """Why this machine cannot run files of a format, in a few words; None if it can."""
+    if name == "coreml" and sys.platform != "darwin":
+        return "Core ML runs on macOS only"
+    if gone := absent(module(name).RUNTIME):
+        return f"{' and '.join(gone)} {'is' if len(gone) == 1 else 'are'} not installed"
+    return None
+
+
+def absent(modules: Sequence[str]) -> list[str]:
+    """Those that cannot be imported, found without importing them."""
+    return [name for name in modules if find_spec(name) is None]
+
+
+def require(name: str, modules: Sequence[str], extra: str) -> None:
+    """Raise UsageError with the command that installs what a format lacks.
+
+    Args:
+        name: Of the format.
+        modules: What has to be importable.
+        extra: Of this package, that brings them.
+    """
+    if gone := absent(modules):
+        needs = ", ".join(module.replace("_", "-") for module in gone)
+        raise UsageError(f"{name} needs {needs}: pip install 'dotcom[{extra}]'")
+
+
+def named(outputs: Sequence[Array]) -> dict[str, Array]:
+    """Outputs by name, from their order."""
+    return dict(zip(OUTPUTS[len(outputs)], outputs, strict=True))
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Hold back what libraries, also those in C++, write to stdout and stderr; show it on stderr if they fail."""
+    kept = [os.dup(1), os.dup(2)]
+    with TemporaryFile() as held:
+        turned([held.fileno()] * 2)
+        try:
+            yield
+        except BaseException:
+            turned(kept)
+            held.seek(0)
+            os.write(2, held.read())
+            raise
+        finally:
+            turned(kept)
+            for descriptor in kept:
+                os.close(descriptor)
+
+
+def turned(descriptors: Sequence[int]) -> None:
+    """Let stdout and stderr go to these."""
+    for stream, number, descriptor in zip((sys.stdout, sys.stderr), (1, 2), descriptors, strict=True):
+        stream.flush()
+        os.dup2(descriptor, number)
