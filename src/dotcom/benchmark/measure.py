@@ -16,6 +16,7 @@ from dotcom.benchmark.host import packages
 from dotcom.benchmark.rows import Row
 from dotcom.benchmark.targets import card_path
 from dotcom.deploy import formats
+from dotcom.errors import UsageError, flat
 from dotcom.fingerprint import digest
 from dotcom.record import read_json, write_json
 
@@ -54,6 +55,9 @@ def session(rows: Sequence[Row], threads: int, rounds: int, folder: Path, resume
         rounds: Turns of each row.
         folder: Where the rounds are kept.
         resume: Go on with rounds that stand there, if they are of the same files and versions.
+
+    Raises:
+        UsageError: If no runtime could run its file.
     """
     results = folder / f"rounds-{threads}.json"
     key = digest(
@@ -67,6 +71,8 @@ def session(rows: Sequence[Row], threads: int, rounds: int, folder: Path, resume
     run(rows, threads, rounds, results)
     content = read_json(results)
     kept = [row for row in rows if row.label not in content["failed"]]
+    if not kept:
+        raise UsageError("; ".join(f"{label}: {flat(reason)}" for label, reason in content["failed"].items()))
     taken = content["rounds"][:rounds]
     calls = {row.label: [each["calls"][row.label] for each in taken] for row in kept}
     loads = [each["load"] for each in taken] + [os.getloadavg()[0]]
