@@ -16,7 +16,7 @@ from dotcom.benchmark.statistics import paired_ratio, percentiles
 from dotcom.benchmark.table import contended, machine, turns_of
 
 ABSENT = "-"
-SKETCH = "An earlier sketch on another x86 machine (19 peers of timm, ONNX Runtime): 0.94, and 0.70 with DoTCoM at 224."
+SKETCH = "A first sketch in ONNX Runtime, with the 19 peers of timm, had 0.94, and 0.70 with DoTCoM at 224."
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,9 @@ def as_markdown(study: Study) -> str:
         headline(study),
         "Made by `python -m experiments.latency`; numbers: [table.csv](table.csv). How to fill a column for a phone: "
         "[RECIPES.md](RECIPES.md). Times are p50 in ms of CPU time, batch 1, float32, random weights, every network at "
-        "the image size that it was published with; rank 1 is the fastest of the README's rows.",
+        "the image size that it was published with; rank 1 is the fastest of the README's rows. DoTCoM has the form that "
+        "`dotcom export` writes, which is spelled for each runtime; peers are re-parameterised, with batch norms folded, "
+        "and otherwise as their authors spell them.",
         table(main_table(study)),
         "![the README's latency against ours](latency.png)",
         "## Is it the same order?",

@@ -25,7 +25,7 @@ def draw(lines: Sequence[Line], path: Path) -> bool:
         return False
     columns = min(2, len(panels))
     down = -(-len(panels) // columns)
-    figure = Figure(figsize=(7.5 * columns, 5.5 * down), layout="constrained")
+    figure = Figure(figsize=(8 * columns, 6 * down), layout="constrained")
     axes = figure.subplots(down, columns, squeeze=False).flatten()
     for panel, ((runtime, threads), points) in zip(axes, panels.items(), strict=False):
         draw_points(panel, points)

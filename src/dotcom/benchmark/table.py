@@ -81,13 +81,18 @@ def lines(session: Session) -> list[Line]:
                 ratio=paired_ratio(turns[row.label], turns[session.rows[0].label]),
                 parameters=row.card.get("parameters"),
                 deployed_parameters=row.card.get("deployed_parameters"),
-                macs=row.card.get("macs"),
+                macs=total(row.card.get("macs")),
                 file_bytes=row.bytes,
                 memory_bytes=session.memory[row.label],
                 published_top1=top1_of(row.card.get("name", row.name)),
             )
         )
     return found
+
+
+def total(macs: int | dict[str, int] | None) -> int | None:
+    """Of a card: one number, or by kind of layer on those of ``dotcom export``."""
+    return sum(macs.values()) if isinstance(macs, dict) else macs
 
 
 def machine(sessions: Sequence[Session]) -> dict[str, str]:
@@ -162,7 +167,7 @@ def scaled(value: float | None, unit: float, places: int) -> str:
 def notes(sessions: Sequence[Session]) -> list[str]:
     """What one has to know to read the numbers, and which rows they cannot order."""
     said = [
-        f"Batch 1, float32, after warm-up, {len(sessions[0].canary)} rounds over all rows, every second one backwards; "
+        f"Batch 1, networks in float32, files as they are, after warm-up, {len(sessions[0].canary)} rounds over all rows, every second one backwards; "
         f"ratios are medians of paired rounds with their {ENDS[0]:.0%} to {ENDS[1]:.0%} quantiles. One thread is CPU "
         "time of the process, more are time on the wall.",
     ]

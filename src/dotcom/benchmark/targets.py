@@ -65,7 +65,7 @@ def target(word: str) -> Target:
         config = config_of("checkpoint", word, read_plain("checkpoint", word))
         return Target("/".join(path.parts[-2:]), "checkpoint", str(path), config["image_size"])
     formats.of_file(path)
-    return Target(path.name, "file", str(path), card_of(path).get("image_size"))
+    return Target(path.name, "file", str(path), size_on(card_of(path)))
 
 
 def card_of(path: Path) -> dict[str, Any]:
@@ -73,6 +73,13 @@ def card_of(path: Path) -> dict[str, Any]:
     from dotcom.record import read_json
 
     return read_json(card_path(path))
+
+
+def size_on(card: dict[str, Any]) -> int | None:
+    """Side of the image in pixels, from our card or that of ``dotcom export``."""
+    inputs = card.get("inputs") or [{"shape": [None]}]
+    size: int | None = card.get("image_size") or inputs[0]["shape"][-1]
+    return size
 
 
 def card_path(path: Path) -> Path:
