@@ -91,9 +91,9 @@ def as_markdown(study: Study) -> str:
         headline(study),
         "Made by `python -m experiments.latency`; numbers: [table.csv](table.csv). How to fill a column for a phone: "
         "[RECIPES.md](RECIPES.md). Times are p50 in ms of CPU time, batch 1, float32, random weights, every network at "
-        "the image size that it was published with; rank 1 is the fastest of the README's rows. DoTCoM has the form that "
-        "`dotcom export` writes, which is spelled for each runtime; peers are re-parameterised, with batch norms folded, "
-        "and otherwise as their authors spell them.",
+        "the image size that it was published with; rank 1 is the fastest of the README's rows. DoTCoM has the form "
+        "that `dotcom export` writes, spelled for each runtime; peers are re-parameterised and have their batch norms "
+        "folded, and are otherwise as their authors spell them.",
         table(main_table(study)),
         "![the README's latency against ours](latency.png)",
         "## Is it the same order?",

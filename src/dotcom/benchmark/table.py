@@ -167,9 +167,9 @@ def scaled(value: float | None, unit: float, places: int) -> str:
 def notes(sessions: Sequence[Session]) -> list[str]:
     """What one has to know to read the numbers, and which rows they cannot order."""
     said = [
-        f"Batch 1, networks in float32, files as they are, after warm-up, {len(sessions[0].canary)} rounds over all rows, every second one backwards; "
-        f"ratios are medians of paired rounds with their {ENDS[0]:.0%} to {ENDS[1]:.0%} quantiles. One thread is CPU "
-        "time of the process, more are time on the wall.",
+        f"Batch 1, networks in float32, files as they are, after warm-up, {len(sessions[0].canary)} rounds over all "
+        f"rows, every second one backwards; ratios are medians of paired rounds with their {ENDS[0]:.0%} to "
+        f"{ENDS[1]:.0%} quantiles. One thread is CPU time of the process, more are time on the wall.",
     ]
     if any(line.own_size for session in sessions for line in lines(session)):
         said.append("(own): the network takes this size only.")
