@@ -86,7 +86,7 @@ def measure(rows: Sequence[Entry], usable: Sequence[str], rounds: int) -> tuple[
         if files:
             folder = WORK / runtime
             folder.mkdir(parents=True, exist_ok=True)
-            sessions[runtime] = session(files, 1, rounds, folder, resume=True)
+            sessions[runtime] = session(files, 1, rounds, folder, resume=True, memory=False)
             failed |= sessions[runtime].failed
     return sessions, failed
 

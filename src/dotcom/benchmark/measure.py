@@ -46,7 +46,9 @@ class Session:
     memory: dict[str, int | None]
 
 
-def session(rows: Sequence[Row], threads: int, rounds: int, folder: Path, resume: bool = False) -> Session:
+def session(
+    rows: Sequence[Row], threads: int, rounds: int, folder: Path, resume: bool = False, memory: bool = True
+) -> Session:
     """Measure rows in turns.
 
     Args:
@@ -55,6 +57,7 @@ def session(rows: Sequence[Row], threads: int, rounds: int, folder: Path, resume
         rounds: Turns of each row.
         folder: Where the rounds are kept.
         resume: Go on with rounds that stand there, if they are of the same files and versions.
+        memory: Start a process for each row, too, that tells how much it takes.
 
     Raises:
         UsageError: If no runtime could run its file.
@@ -65,18 +68,19 @@ def session(rows: Sequence[Row], threads: int, rounds: int, folder: Path, resume
     )
     before = read_json(results) if resume else {}
     if before.get("key") != key:
-        before = {"key": key, "rounds": [], "failed": {}, "loads": []}
-    write_json(results, before)
-    memory = {row.label: memory_of(row, threads) for row in rows}
-    run(rows, threads, rounds, results)
+        before = {"key": key, "rounds": [], "failed": {}, "load_after": None}
+        write_json(results, before)
+    taken_up = {row.label: memory_of(row, threads) if memory else None for row in rows}
+    if len(before["rounds"]) < rounds:
+        run(rows, threads, rounds, results)
     content = read_json(results)
     kept = [row for row in rows if row.label not in content["failed"]]
     if not kept:
         raise UsageError("; ".join(f"{label}: {flat(reason)}" for label, reason in content["failed"].items()))
     taken = content["rounds"][:rounds]
     calls = {row.label: [each["calls"][row.label] for each in taken] for row in kept}
-    loads = [each["load"] for each in taken] + [os.getloadavg()[0]]
-    return Session(threads, kept, calls, [each["canary"] for each in taken], loads, content["failed"], memory)
+    loads = [*(each["load"] for each in taken), content["load_after"]]
+    return Session(threads, kept, calls, [each["canary"] for each in taken], loads, content["failed"], taken_up)
 
 
 def stamp(path: Path) -> tuple[int, int]:

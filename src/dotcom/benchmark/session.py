@@ -93,6 +93,7 @@ def main(path: Path) -> None:
         print(row["label"], file=said, flush=True)
     for number in range(len(content["rounds"]), plan["rounds"] if runners else 0):
         content["rounds"].append(measured(runners, number, clock))
+        content["load_after"] = os.getloadavg()[0]
         write_json(Path(plan["results"]), content)
         print(number, file=said, flush=True)
     write_json(Path(plan["results"]), content)
