@@ -1,4 +1,4 @@
-"""A network by its name in conf/model or from a checkpoint, as it would be deployed, and what it costs."""
+"""A network by its name in conf/model or from a checkpoint, and what it costs."""
 
 from dataclasses import dataclass
 
@@ -9,8 +9,9 @@ from torch import nn
 
 from dotcom.benchmark.targets import Target
 from dotcom.config import register_resolvers
+from dotcom.deploy.fuse import fuse
 from dotcom.errors import CONF, UsageError
-from dotcom.models import Classifier, TimmBackbone, from_checkpoint
+from dotcom.models import Classifier, from_checkpoint
 from dotcom.models.cost import macs, parameters
 
 CLASSES = 1000  # as ImageNet-1k, where the published top-1 comes from
@@ -18,15 +19,15 @@ CLASSES = 1000  # as ImageNet-1k, where the published top-1 comes from
 
 @dataclass(frozen=True)
 class Built:
-    """A network ready for export.
+    """A network, and what it costs.
 
     Args:
-        network: In evaluation mode.
+        network: As trained, in evaluation mode.
         image_size: In pixels: as asked for, or the only one that it takes.
         own_size: Whether it is the latter, and differs from what was asked for.
         parameters: As trained.
-        deployed_parameters: With the branches of training folded into one, where the network has any.
-        macs: Of one image, of convolutions, linear layers and attention, folded likewise.
+        deployed_parameters: Fused: without batch norms, and the branches of training folded into one.
+        macs: Of one image, of convolutions, linear layers and attention; fused likewise.
     """
 
     network: nn.Module
@@ -50,10 +51,15 @@ def built(target: Target, image_size: int | None) -> Built:
     size = only_size(network) or asked
     if target.kind == "checkpoint" and size != asked:
         raise UsageError(f"--size {asked}: {target.name} takes images of {size} only; leave --size out")
-    trained = parameters(network)
-    network = folded(network.eval())
-    costs = sum(macs(network, size).values())
-    return Built(network, size, size != asked, trained, parameters(network), costs)
+    fused = fuse(network)
+    return Built(
+        network=network,
+        image_size=size,
+        own_size=size != asked,
+        parameters=parameters(network),
+        deployed_parameters=parameters(fused),
+        macs=sum(macs(fused, size).values()),
+    )
 
 
 def from_conf(choice: str) -> Classifier:
@@ -62,23 +68,10 @@ def from_conf(choice: str) -> Classifier:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("config", [f"model={choice}", "image_size=null"])
     torch.manual_seed(0)
-    return Classifier(instantiate(config.model), CLASSES)
+    return Classifier(instantiate(config.model), CLASSES).eval()
 
 
 def only_size(network: nn.Module) -> int | None:
     """The side of the images that a network is bound to, in pixels."""
     fixed = getattr(network.backbone, "fixed_size", None)
     return None if fixed is None else int(fixed[0])
-
-
-def folded(network: nn.Module) -> nn.Module:
-    """The same function, with the branches that only training needs (RepViT, FastViT) folded, as timm does it."""
-    if isinstance(network.backbone, TimmBackbone):
-        from timm.utils.model import reparameterize_model
-
-        body = network.backbone.network
-        head = body._modules.pop("head", None)  # RepViT's would fold into a classifier that is ours here
-        network.backbone.network = body = reparameterize_model(body)
-        if head is not None:
-            body.head = head
-    return network

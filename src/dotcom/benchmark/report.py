@@ -1,5 +1,6 @@
 """What a measurement leaves: the table on the screen and in three files."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,12 +12,13 @@ from dotcom.benchmark.plot import draw
 from dotcom.benchmark.table import HEADINGS, as_csv, as_markdown, cells, lines, machine, notes
 from dotcom.record import whole
 
+WIDE = 140  # characters of a line where no terminal sets a limit
 NARROW = 8  # columns on the screen, up to the ratio; the files have all
 
 
 def report(sessions: Sequence[Session], failed: dict[str, str], folder: Path) -> None:
     """Print the table, and write ``latency.csv``, ``latency.md`` and, if there is a top-1 to draw, ``latency.png``."""
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=WIDE)
     for name, value in machine(sessions).items():
         console.print(f"{name}: {value}", highlight=False, soft_wrap=True)
     table = Table()

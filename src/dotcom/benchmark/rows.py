@@ -88,7 +88,7 @@ def written(
     target: Target, runtimes: Sequence[str], size: int, folder: Path, reuse: bool, failed: dict[str, str]
 ) -> Iterator[tuple[Path, str]]:
     """The files of one network; what fails is noted, and the rest goes on."""
-    graph = None
+    network = None
     for runtime in runtimes:
         suffix = formats.module(runtime).SUFFIX
         path = folder / f"{target.name.replace('/', '-')}-{size}{suffix}"
@@ -100,9 +100,8 @@ def written(
         from dotcom.deploy.graph import deployed
 
         try:
-            if graph is None:
-                network = built(target, size)
-                graph = deployed(network.network, network.image_size)
+            network = network or built(target, size)
+            graph = deployed(network.network, network.image_size, runtime)
             path = folder / f"{target.name.replace('/', '-')}-{network.image_size}{suffix}"
             formats.module(runtime).write(graph, path)
         except Exception as error:  # a converter may raise anything about a network; the others go on

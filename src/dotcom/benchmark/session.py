@@ -91,6 +91,7 @@ def main(path: Path) -> None:
         except Exception as error:  # a runtime may raise anything about a file; the other rows go on
             content["failed"][row["label"]] = f"{type(error).__name__}: {error}"
         print(row["label"], file=said, flush=True)
+    canary(clock)  # the first time, its memory is new
     for number in range(len(content["rounds"]), plan["rounds"] if runners else 0):
         content["rounds"].append(measured(runners, number, clock))
         content["load_after"] = os.getloadavg()[0]

@@ -176,7 +176,8 @@ def notes(sessions: Sequence[Session]) -> list[str]:
     for session in sessions:
         on = f"{session.threads} thread{'s' if session.threads > 1 else ''}"
         if contended(session):
-            said.append(f"CONTENDED ({on}): the canary drifted or the load exceeded the cores; read ratios only.")
+            advice = "read ratios only" if session.threads == 1 else "measure again on an idle machine"
+            said.append(f"CONTENDED ({on}): the canary drifted or the load exceeded the cores; {advice}.")
         for one, other, ratio in alike(turns_of(session)):
             span = f"{ratio.median:.2f} [{ratio.low:.2f} to {ratio.high:.2f}]"
             said.append(f"{one} and {other} cannot be told apart ({on}): ratio {span}.")
