@@ -15,8 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from dotcom.annotations import folders
-from dotcom.config import METRICS, register_resolvers
-from dotcom.errors import CONF, SHARED, explain
+from dotcom.checkpoint import override_for
+from dotcom.config import METRICS, check_model, register_resolvers
+from dotcom.errors import CONF, SHARED, UsageError, explain
 from dotcom.models import Detector, Segmenter
 from files import make_coco, make_masks, make_voc
 
@@ -24,6 +25,7 @@ GROUPS = {group.name: sorted(file.stem for file in group.glob("*.yaml")) for gro
 CHOICES = [(g, c) for g, cs in GROUPS.items() for c in cs if c not in SHARED.get(g, ()) and g != "task"]
 MODELS = {file.stem: OmegaConf.to_container(OmegaConf.load(file)) for file in (CONF / "model").glob("*.yaml")}
 PEERS = [str(model["name"]) for choice, model in MODELS.items() if "name" in model and choice != "timm"]
+OURS = [choice for choice in MODELS if choice.startswith(("edgevit_", "fat_"))]  # peers that timm lacks
 FLAT = [name for name in PEERS if name.startswith(("deit", "crossvit"))]  # transformers without a pyramid
 FAKED = ["hydra.run.dir=.", "run_name=test", "output_dir=."]  # what only a run knows
 LIKE_COCO = [f"data.dataset.images.{split}={split}" for split in ("train", "val")]
@@ -109,6 +111,28 @@ def test_peer__detects_and_segments(name, data, network):
     assert type(model) is network
     assert known_classes(model) == cfg.data.num_classes
     assert model.backbone.name == name
+
+
+@pytest.mark.parametrize(("data", "network"), [("fashion_boxes", Detector), ("fashion_masks", Segmenter)])
+@pytest.mark.parametrize("choice", OURS)
+def test_peer_of_ours__detects_and_segments(choice, data, network):
+    cfg = composed(f"model={choice}", f"data={data}")
+    model = built(cfg)
+    assert type(model) is network
+    assert known_classes(model) == cfg.data.num_classes
+    assert not {"block", "co_bias"} & set(cfg.model)
+
+
+@pytest.mark.parametrize("choice", [*OURS, "shvit_s1"])
+def test_peer__refuses_the_switches_of_dotcom(choice):
+    config = OmegaConf.to_container(composed(f"model={choice}", "block=mv2"), resolve=True)
+    with pytest.raises(UsageError, match=r"^co_bias and block: expected a model of DoTCoM with them"):
+        check_model(config)
+
+
+@pytest.mark.parametrize("choice", [*OURS, "dotcom_small"])
+def test_checkpoint__of_a_size_says_how_to_ask_for_it(choice):
+    assert override_for("model.variant", composed(f"model={choice}"), composed()) == f"model={choice}"
 
 
 @pytest.mark.parametrize("data", ["fashion_boxes", "fashion_masks"])

@@ -180,8 +180,10 @@ def select(config: DictConfig, key: str) -> Any:
 def override_for(key: str, saved: DictConfig, asked: DictConfig) -> str:
     """What to write on the command line to get a saved setting."""
     if key.startswith("model."):
-        variant = OmegaConf.select(saved, "model.variant")
-        return f"model=dotcom_{variant}" if variant else f"model=timm name={OmegaConf.select(saved, 'model.name')}"
+        if not (variant := OmegaConf.select(saved, "model.variant")):
+            return f"model=timm name={OmegaConf.select(saved, 'model.name')}"
+        family = str(OmegaConf.select(saved, "model._target_")).removeprefix("dotcom.models.").partition(".")[0]
+        return f"model={family.lower()}_{variant}"
     if key in ("task._target_", "data.num_classes"):
         source, wanted = (str(OmegaConf.select(config, "data.dataset._target_")) for config in (saved, asked))
         root = OmegaConf.select(saved, "data.root")

@@ -118,14 +118,14 @@ def checked(cfg: DictConfig, defaults: DictConfig) -> dict[str, Any]:
 
 def check_model(config: dict[str, Any]) -> None:
     """No setting of another kind of network was given, and what the network needs was."""
-    peer = "name" in config["model"]
-    if peer and not config["model"]["name"]:
+    ours, timm = "co_bias" in config["model"], "name" in config["model"]
+    if timm and not config["model"]["name"]:
         raise UsageError("name: no value; expected a network of timm, such as model=timm name=repvit_m1_0")
     if config["name"] and config["model"].get("name") != config["name"]:
         raise UsageError(f"name={config['name']}: expected model=timm with it")
-    if peer and (config["co_bias"] is not True or config["block"] != "qib"):
-        raise UsageError("co_bias and block: expected a model of DoTCoM with them; networks of timm have neither")
-    if config["weights"] == "timm" and not peer:
+    if not ours and (config["co_bias"] is not True or config["block"] != "qib"):
+        raise UsageError("co_bias and block: expected a model of DoTCoM with them; other networks have neither")
+    if config["weights"] == "timm" and not timm:
         raise UsageError("weights=timm: expected model=timm with it, or weights=<file>")
     if config["pyramid"] and config["data"]["batch_size"] < 2:
         raise UsageError("data.batch_size=1: expected 2 or more, to normalise maps of one pixel over a batch")

@@ -11,7 +11,7 @@ from typing import Any
 
 CONF = Path(__file__).parents[2] / "conf"
 SHARED = {
-    "model": ("dotcom",),
+    "model": ("dotcom", "edgevit", "fat"),
     "data": ("images", "boxes", "masks"),
 }  # files that others build on; no choices by themselves
 

@@ -9,7 +9,7 @@ CONFUSION = "val/confusion"
 CONFUSION_TABLE = f"{CONFUSION}_table"  # under which W&B keeps the numbers of the chart
 MOST_CLASSES = 100  # of a confusion matrix: W&B keeps 10,000 cells of a table
 
-# of every DoTCoM, by their paths in the backbone
+# by their paths in the backbone: of every network of ours, and of every DoTCoM
 STAGES = ("stem", "stages.0", "stages.1", "stages.2", "stages.3")
 DOT_BLOCKS = ("stages.1.0.2", "stages.1.1.2", "stages.2.2")
 SITES = {"bias_in": (True, "first"), "bias_out": (True, "second")}  # of Co-Bias in a DoT block, and the arms with it
@@ -18,7 +18,7 @@ SITES = {"bias_in": (True, "first"), "bias_out": (True, "second")}  # of Co-Bias
 def gradient_norm(parameter: str) -> str:
     """``grad_norm/stages.1`` from ``backbone.stages.1.0.2.bias_in.bias``, a name in the whole network.
 
-    One for each stage of DoTCoM, ``grad_norm/backbone`` for networks of timm, ``grad_norm/head`` for the rest.
+    One for each stage of a network of ours, ``grad_norm/backbone`` for those of timm, ``grad_norm/head`` for the rest.
     """
     part = re.match(r"backbone\.(stem|stages\.\d+)\.", parameter)
     return f"{GRADIENTS}{part[1] if part else 'backbone' if parameter.startswith('backbone.') else 'head'}"
@@ -40,11 +40,11 @@ def names(config: Mapping[str, Any]) -> list[str]:
     Args:
         config: The configuration of the run.
     """
-    task, peer = config["task"]["_target_"].rpartition(".")[2], "name" in config["model"]
+    task, model = config["task"]["_target_"].rpartition(".")[2], config["model"]
     stages = STAGES[:-1] if config.get("head") == "mobilevit" else STAGES  # that head does without the last one
-    found = [f"{GRADIENTS}{part}" for part in (*(("backbone",) if peer else stages), "head")]
-    if not peer:
-        sites = [site for site, arms in SITES.items() if config["model"]["co_bias"] in arms]
+    found = [f"{GRADIENTS}{part}" for part in (*(("backbone",) if "name" in model else stages), "head")]
+    if "co_bias" in model:
+        sites = [site for site, arms in SITES.items() if model["co_bias"] in arms]
         found += [co_bias(block, site) for block in DOT_BLOCKS for site in sites]
         if "bias_in" in sites:
             found += [activations(block, side) for block in DOT_BLOCKS for side in ("before", "after")]

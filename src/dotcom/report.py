@@ -74,9 +74,10 @@ def describe(config: dict[str, Any], network: nn.Module, trainer: L.Trainer) -> 
     device = trainer.strategy.root_device
     units = f"{torch.get_num_threads()} threads" if device.type == "cpu" else f"{trainer.world_size} device(s)"
     layout = ", channels_last" if config["channels_last"] else ""
-    peer = config["model"].get("name")
-    switches = f"timm's {peer}" if peer else f"block={config['block']}, co_bias={spelled(config['co_bias'])}"
-    print(f"{config['run_name']}: {millions:.2f} M parameters, {switches}")
+    model = config["model"]
+    peer = f", timm's {model['name']}" if "name" in model else ""
+    switches = f", block={model['block']}, co_bias={spelled(model['co_bias'])}" if "co_bias" in model else peer
+    print(f"{config['run_name']}: {millions:.2f} M parameters{switches}")
     print(f"on {device.type}, {units}, {config['precision']}{layout}, seed {config['seed']}")
     print(f"writing to {config['output_dir']}", flush=True)
 

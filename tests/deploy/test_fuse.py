@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from experiments.rewrites.randomised import randomised
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from deploy.randomised import randomised
 from dotcom.deploy.fuse import fuse
 from dotcom.models import Classifier, Detector, DoTCoM, DoTCoMConfig, Segmenter
 from dotcom.models.blocks import ResidualBlock

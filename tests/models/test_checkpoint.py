@@ -25,6 +25,8 @@ CASES = {
     "detector": (Detector, ["data=fashion_boxes", "loss=focal", *TINY]),
     "detector of timm": (Detector, ["data=fashion_boxes", *PEER]),
     "segmenter": (Segmenter, ["data=fashion_masks", *HEAD, *TINY]),
+    "classifier of edgevit": (Classifier, ["data=fashion", "model=edgevit_xxs"]),
+    "segmenter of fat": (Segmenter, ["data=fashion_masks", "model=fat_b0"]),
     "segmenter of timm": (Segmenter, ["data=fashion_masks", *PEER]),
 }
 

@@ -3,6 +3,8 @@
 Shapes: G groups of tokens (4 per image), N tokens of a group, C channels, D width of a head.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -84,13 +86,14 @@ def standardise(network: nn.Module) -> None:
         if isinstance(module, HeadsInBatch):
             for name in ("query", "key", "value"):
                 setattr(module, name, _after(module.norm, getattr(module, name)))
-            module.norm = Standardise(module.norm)
+            module.norm = Standardise(module.norm)  # type: ignore[assignment]
         elif isinstance(module, FeedForward):
-            module[1] = _after(module[0], module[1])
-            module[0] = Standardise(module[0])
+            layers: Any = module
+            layers[1] = _after(layers[0], layers[1])
+            layers[0] = Standardise(layers[0])
 
 
-def _after(norm: nn.LayerNorm, layer: nn.Linear) -> nn.Linear:
+def _after(norm: Any, layer: Any) -> nn.Linear:
     """A linear layer that reads standardised tokens as ``layer`` reads normalised ones."""
     bias = layer.weight @ norm.bias
     return linear(layer.weight * norm.weight, bias if layer.bias is None else bias + layer.bias)

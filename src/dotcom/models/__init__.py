@@ -4,15 +4,21 @@ from dotcom.models.checkpoint import from_checkpoint
 from dotcom.models.classifier import Classifier
 from dotcom.models.detector import Detector
 from dotcom.models.dotcom import DoTCoM, DoTCoMConfig
+from dotcom.models.edgevit import EdgeViT, EdgeViTConfig
+from dotcom.models.fat import FAT, FATConfig
 from dotcom.models.segmenter import Segmenter
 from dotcom.models.timm import TimmBackbone
 from dotcom.models.weights import load_weights
 
 __all__ = [
+    "FAT",
     "Classifier",
     "Detector",
     "DoTCoM",
     "DoTCoMConfig",
+    "EdgeViT",
+    "EdgeViTConfig",
+    "FATConfig",
     "Segmenter",
     "TimmBackbone",
     "from_checkpoint",

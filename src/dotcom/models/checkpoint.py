@@ -10,6 +10,8 @@ from torch import nn
 from dotcom.models.classifier import Classifier
 from dotcom.models.detector import Detector
 from dotcom.models.dotcom import DoTCoM
+from dotcom.models.edgevit import EdgeViT
+from dotcom.models.fat import FAT
 from dotcom.models.segmenter import Segmenter
 from dotcom.models.timm import TimmBackbone
 from dotcom.models.weights import names_of_ours
@@ -20,6 +22,8 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {  # a checkpoint may name these
 
 BACKBONES: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
     "dotcom.models.DoTCoM.from_variant": (DoTCoM.from_variant, ("variant", "block", "co_bias")),
+    "dotcom.models.EdgeViT.from_variant": (EdgeViT.from_variant, ("variant",)),
+    "dotcom.models.FAT.from_variant": (FAT.from_variant, ("variant",)),
     "dotcom.models.TimmBackbone": (TimmBackbone, ("name", "pyramid", "image_size")),
 }
 

@@ -1,0 +1,63 @@
+"""What networks of a stem and four stages share: their maps, and how heads cut and dilate them."""
+
+from typing import Any, Self
+
+from torch import Tensor, nn
+
+from dotcom.models.dotcom import check_size
+
+
+class Staged(nn.Module):
+    """A feature pyramid: images (B, 3, H, W), normalised -> one map per stage, at strides 4, 8, 16 and 32.
+
+    Attributes:
+        stem: What comes before the first stage.
+        stages: Each reads the map of the one before it.
+        channels: Width of each returned map.
+        strides: Input pixels per cell of each returned map.
+
+    Raises:
+        ValueError: In ``forward``, if H or W is no multiple of 32.
+    """
+
+    stem: nn.Module
+    stages: nn.ModuleList
+
+    def __init__(self, channels: tuple[int, ...]) -> None:
+        super().__init__()
+        self.channels = channels
+        self.strides: tuple[int, ...] = (4, 8, 16, 32)
+
+    def keep(self, num_stages: int) -> Self:
+        """Drop the stages after the first ``num_stages`` (1 to 4), so that no parameter goes unused."""
+        if not 1 <= num_stages <= len(self.stages):
+            raise ValueError(f"num_stages must be 1 to {len(self.stages)}, got {num_stages}")
+        self.stages = self.stages[:num_stages]
+        self.channels, self.strides = self.channels[:num_stages], self.strides[:num_stages]
+        return self
+
+    def dilate(self) -> Self:
+        """Let the last stage stride by 1 and dilate instead: output stride 16, with the same parameters.
+
+        Source: DeepLabV3 (arXiv:1706.05587), Section 3.1: what followed a removed stride of 2 gets dilation 2.
+        """
+        if len(self.stages) < 4:
+            raise ValueError(f"only the fourth stage can be dilated, {len(self.stages)} are left")
+        if self.strides[3] == 32:
+            convolutions: list[Any] = [layer for layer in self.stages[3].modules() if isinstance(layer, nn.Conv2d)]
+            for layer in convolutions:
+                if layer.stride == (1, 1):
+                    layer.dilation = (2, 2)
+                    layer.padding = tuple(2 * side for side in layer.padding)
+                layer.stride = (1, 1)
+            self.strides = (*self.strides[:3], 16)
+        return self
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        check_size(*images.shape[-2:])
+        x = self.stem(images)
+        maps = []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        return tuple(maps)
