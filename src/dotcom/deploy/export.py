@@ -82,17 +82,13 @@ class Source:
     @cached_property
     def checked_on(self) -> list[Sample]:
         """Images to check on."""
-        return self._samples[: self.images]
+        return samples(self.data, self.run.task, self.image_size, self.images)
 
     @cached_property
     def calibration(self) -> list[formats.Array]:
         """Other images, if the data have more."""
-        rest = self._samples[self.images :] or self._samples
-        return [sample.image for sample in rest]
-
-    @cached_property
-    def _samples(self) -> list[Sample]:
-        return samples(self.data, self.run.task, self.image_size, self.images + CALIBRATION)
+        more = samples(self.data, self.run.task, self.image_size, self.images + CALIBRATION)
+        return [sample.image for sample in more[self.images :] or more[:CALIBRATION]]
 
     @cached_property
     def facts(self) -> dict[str, Any]:
