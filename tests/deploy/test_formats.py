@@ -57,7 +57,7 @@ def test_file__computes_what_the_graph_does(name, task, tmp_path):
         image = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(seed))
         with torch.inference_mode():
             expected = dict(zip(graph.outputs, graph(image), strict=True))
-        found = run(image.numpy())
+        found = run(np.asfortranarray(image.numpy()))  # as photos come, which lie in memory as (H, W, 3)
         assert list(found) == list(expected)
         for key, value in expected.items():
             assert found[key].dtype == np.float32

@@ -32,7 +32,7 @@ def test_file__computes_what_the_graph_does(task, tmp_path, capfd):
     image = torch.randn(1, 3, 64, 64)
     with torch.inference_mode():
         expected = dict(zip(graph.outputs, graph(image), strict=True))
-    found = run(image.numpy())
+    found = run(np.asfortranarray(image.numpy()))
     assert list(found) == list(expected)
     for key, value in expected.items():
         assert found[key].shape == value.shape

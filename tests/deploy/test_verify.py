@@ -130,6 +130,8 @@ def test_wrong_file__is_caught_and_deleted(task, out, tmp_path, monkeypatch):
 def test_file__from_before_stays_when_a_new_one_is_wrong(out, tmp_path, monkeypatch):
     source = source_of("Classification", tmp_path, monkeypatch)
     (out / "a_b_c-64.pt2").write_bytes(b"before")
+    (out / ".a_b_c-64.pt2.tmp").mkdir()
+    (out / ".a_b_c-64.pt2.tmp" / "half").write_text("from an export that was killed")
     monkeypatch.setattr(formats.module("torch"), "write", lambda graph, path: path.write_bytes(b"wrong") and None)
     monkeypatch.setattr(formats.module("torch"), "load", lambda path: runner(perturbed(source.graph("torch"), 0.1)))
     with pytest.raises(RejectedError):

@@ -31,7 +31,8 @@ def detect(boxes: Array, scores: Array) -> dict[str, Array]:
     rank, label = np.nonzero(best > THRESHOLD)
     candidates, score = boxes[index[rank, label]], best[rank, label]
     areas = (candidates[:, 2:] - candidates[:, :2]).prod(axis=1)
-    left, kept = np.argsort(-score, kind="stable"), []
+    left = np.argsort(-score, kind="stable")
+    kept: list[int] = []
     while len(left) and len(kept) < BEST:
         first, left = left[0], left[1:]
         kept.append(first)

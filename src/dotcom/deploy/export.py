@@ -1,13 +1,13 @@
 """One file for one runtime: written, run on real images, described, and put in its place only if it is right."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from pickle import UnpicklingError
 from shutil import rmtree
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -82,17 +82,13 @@ class Source:
     @cached_property
     def checked_on(self) -> list[Sample]:
         """Images to check on."""
-        return self._samples[: self.images]
+        return samples(self.data, self.run.task, self.image_size, self.images)
 
     @cached_property
     def calibration(self) -> list[formats.Array]:
         """Other images, if the data have more."""
-        rest = self._samples[self.images :] or self._samples
-        return [sample.image for sample in rest]
-
-    @cached_property
-    def _samples(self) -> list[Sample]:
-        return samples(self.data, self.run.task, self.image_size, self.images + CALIBRATION)
+        more = samples(self.data, self.run.task, self.image_size, self.images + CALIBRATION)
+        return [sample.image for sample in more[self.images :] or more[:CALIBRATION]]
 
     @cached_property
     def facts(self) -> dict[str, Any]:
@@ -116,8 +112,7 @@ def export(name: str, source: Source, folder: Path, int8: bool) -> Written:
         UsageError: If int8 is out of reach.
     """
     module = formats.module(name)
-    with TemporaryDirectory(dir=folder, prefix=".export-") as temporary:
-        path = Path(temporary) / f"{stem(source, int8)}{module.SUFFIX}"
+    with unseen(folder, f"{stem(source, int8)}{module.SUFFIX}") as path:
         quantised = write(name, source, path, int8)
         precision = "int8" if int8 else "float16" if name == "coreml" else "float32"
         why = formats.unrunnable(name)
@@ -125,7 +120,7 @@ def export(name: str, source: Source, folder: Path, int8: bool) -> Written:
         fidelity = run and checked(source, run, precision)
         outputs = example(source, run)
         del run  # before the file moves
-        made = sorted(Path(temporary).iterdir(), key=lambda file: file.suffix == ".xml")  # the graph after its weights
+        made = sorted(path.parent.iterdir(), key=lambda file: file.suffix == ".xml")  # the graph after its weights
         content = {"format": name, "precision": precision, **source.facts}
         content |= card.tensors(outputs, source.image_size, source.run.task)
         raw = not card.returns_detections(outputs)
@@ -136,6 +131,18 @@ def export(name: str, source: Source, folder: Path, int8: bool) -> Written:
             move(file, folder / file.name)
     write_json(folder / f"{path.name}.json", content)
     return Written(folder / path.name, fidelity, why)
+
+
+@contextmanager
+def unseen(folder: Path, name: str) -> Iterator[Path]:
+    """Where to write a file of this name until it is checked; what a kill has left there is swept away."""
+    temporary = folder / f".{name}.tmp"
+    rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        yield temporary / name
+    finally:
+        rmtree(temporary, ignore_errors=True)
 
 
 def write(name: str, source: Source, path: Path, int8: bool) -> dict[str, Any] | None:

@@ -55,8 +55,9 @@ def samples(config: Mapping[str, Any], task: str, image_size: int, count: int) -
         while pair is None and len(order) > count:
             pair = dataset[order.pop()]
         if pair is not None:
-            image, target = boxed(*pair, image_size) if task == "Segmentation" else pair
-            found.append(Sample(filled(data.normalize(image), image_size).numpy()[None], target))
+            image, target = boxed(pair[0], pair[1], image_size) if task == "Segmentation" else pair
+            pixels = filled(data.normalize(image), image_size).numpy()[None]
+            found.append(Sample(np.ascontiguousarray(pixels), target))
     if not found:
         raise UsageError("data: not one validation image could be read, and the files have to be checked on some")
     return found

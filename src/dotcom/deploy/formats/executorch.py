@@ -57,7 +57,8 @@ def load(path: Path, threads: int | None = None) -> Runner:
         method = Runtime.get().load_program(path).load_method("forward")
 
     def run(images: Array) -> dict[str, Array]:
-        # copies: the next image goes into the same memory
-        return named([output.numpy().copy() for output in method.execute([torch.from_numpy(images)])])
+        # in C order, for the runtime takes the memory as it lies; copies, for the next image goes to the same place
+        outputs = method.execute([torch.from_numpy(images).contiguous()])
+        return named([output.numpy().copy() for output in outputs])
 
     return run

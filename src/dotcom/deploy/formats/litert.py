@@ -38,6 +38,7 @@ def load(path: Path, threads: int | None = None) -> Runner:
         from ai_edge_litert.interpreter import Interpreter
 
         interpreter = Interpreter(str(path), num_threads=threads)
+        interpreter.allocate_tensors()  # now, for it announces its kernels
         signature = interpreter.get_signature_runner()
     (entry,) = signature.get_input_details()
     order = sorted(signature.get_output_details())  # output_0, output_1

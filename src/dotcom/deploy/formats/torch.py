@@ -1,5 +1,6 @@
 """PyTorch's own: the traced graph as ``.pt2``, for ``torch.export.load``; what the other exporters start from, too."""
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,8 @@ def write(graph: "Graph", path: Path) -> None:
     import torch
 
     program = exported(graph)
-    with path.open("wb") as file:  # by a name, it would insist on its suffix
+    with path.open("wb") as file, warnings.catch_warnings():  # by a name, it would insist on its suffix
+        warnings.filterwarnings("ignore", "No complete tensor found")  # of weights that are parts of one tensor
         torch.export.save(program, file)
 
 
