@@ -106,11 +106,7 @@ def checked(cfg: DictConfig, defaults: DictConfig) -> dict[str, Any]:
     for key, allowed in (CHOICES | {"monitor": monitors}).items():
         if (value := OmegaConf.select(cfg, key, default=MISSING)) is not MISSING:  # some are of one task only
             check_choice(key, value, allowed)
-    for expected, (inside, keys) in RANGES.items():
-        for key in keys:
-            value = OmegaConf.select(cfg, key)
-            if value is not None and not (fits(value, 0.0) and inside(value)):
-                raise UsageError(f"{key}={spelled(value)}: expected {expected}")
+    check_ranges(cfg)
     if config["clip"] and config["precision"] == "16-mixed" and config["optimizer"].get("fused"):
         raise UsageError("clip with precision=16-mixed: a fused optimizer cannot clip; add optimizer.fused=false")
     if config["monitor"].startswith("val_ema") and not config["ema"]:
@@ -153,6 +149,15 @@ def check_types(cfg: DictConfig, defaults: DictConfig) -> None:
         expected = expected_type(default)
         if expected and not fits(value, default):
             raise UsageError(f"{key}={value}: expected {expected}, such as the default {default}")
+
+
+def check_ranges(cfg: DictConfig) -> None:
+    """Raise UsageError for a number outside of what makes sense."""
+    for expected, (inside, keys) in RANGES.items():
+        for key in keys:
+            value = OmegaConf.select(cfg, key)
+            if value is not None and not (fits(value, 0.0) and inside(value)):
+                raise UsageError(f"{key}={spelled(value)}: expected {expected}")
 
 
 def expected_type(default: Any) -> str | None:

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from experiments.rewrites.randomised import randomised
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from deploy.randomised import randomised
 from dotcom.deploy.fuse import fuse
 from dotcom.models import Classifier, Detector, DoTCoM, DoTCoMConfig, Segmenter
 from dotcom.models.blocks import ResidualBlock
@@ -160,6 +160,15 @@ def test_fuse__leaves_no_parameter_without_effect(config):
 def test_fuse__keeps_the_first_co_bias(config):
     fused = fuse(made(config, "classifier"))
     assert count(fused, CoBias) == 3
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("padding", "left"), [(0, 0), (1, 1)])
+def test_fuse__folds_a_norm_ahead_only_where_nothing_is_padded(padding, left):
+    network = randomised(nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3, padding=padding, bias=False)))
+    fused, images = fuse(network), torch.randn(1, 3, 64, 64)
+    assert count(fused, nn.BatchNorm2d) == left
+    assert difference(network, fused, images) < TOLERANCE[torch.float32]
 
 
 def test_fuse__leaves_a_norm_alone_whose_input_something_else_reads():

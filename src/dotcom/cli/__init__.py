@@ -1,6 +1,8 @@
-"""The command ``dotcom``: what one does with a checkpoint. Plain arguments; a heavy import waits until they are read."""
+"""The command ``dotcom``: what one does with a checkpoint. Plain arguments; heavy imports wait until they are read."""
 
 import argparse
+import os
+import sys
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -24,5 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         import_module(f"dotcom.cli.{name}").add_arguments(commands.add_parser(name, help=what, description=what))
     arguments = parser.parse_args(argv)
     with one_line_errors():
-        code: int = import_module(f"dotcom.cli.{arguments.command}").run(arguments)
+        try:
+            code: int = import_module(f"dotcom.cli.{arguments.command}").run(arguments)
+        except BrokenPipeError:  # whoever read our output has enough, as `head` does
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more at its end
+            return 1
     return code

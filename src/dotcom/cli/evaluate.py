@@ -1,12 +1,43 @@
-"""``dotcom evaluate``."""
+"""``dotcom evaluate``: the scores of a checkpoint, on its own or other data of the same task."""
 
 import argparse
+import json
+from pathlib import Path
+
+from dotcom.inference.other_data import data_config
+from dotcom.inference.saved_run import saved_run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Spell the command line."""
+    parser.add_argument("ckpt", type=Path, metavar="CKPT", help="best.ckpt or last.ckpt of a run")
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="data.KEY=VALUE",
+        help="such as data.root=PATH or data.batch_size=64; or data=CHOICE, another set with the same classes",
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the command; returns the exit code."""
-    raise NotImplementedError
+    """Validate once and print what came out."""
+    saved = saved_run(arguments.ckpt)
+    config = data_config(saved, arguments.overrides)
+    from rich.console import Console
+
+    from dotcom.inference.evaluation import evaluate
+    from dotcom.report import class_table, score_table
+
+    result = evaluate(saved, config)
+    source = str(config["dataset"]["_target_"]).rpartition(".")[2]
+    if arguments.json:
+        facts = {"checkpoint": str(arguments.ckpt), "data": source, "root": config.get("root")}
+        print(json.dumps(facts | {"images": result.images, "scores": result.scores, "per_class": result.per_class}))
+        return 0
+    console = Console()
+    console.print(f"{arguments.ckpt} on {source}, {result.images:,} images", soft_wrap=True, highlight=False)
+    if result.per_class:
+        console.print(class_table(result.per_class))
+    console.print(score_table(result.scores, (f"{result.images / result.seconds:.0f}", f"{result.seconds / 60:.1f}")))
+    return 0

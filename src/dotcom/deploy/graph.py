@@ -1,10 +1,13 @@
 """What leaves for a runtime: a network that takes one image of one size and returns named tensors."""
 
-import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from dotcom.deploy.aspp import pool_once
+from dotcom.deploy.fuse import fuse
+from dotcom.deploy.tokens import heads_in_batch, standardise
 from dotcom.models.classifier import Classifier
 from dotcom.models.detector import Detector
 from dotcom.models.segmenter import Segmenter
@@ -37,10 +40,21 @@ class Graph(nn.Module):
         return (self.network(images),)
 
 
+class ClassificationGraph(Graph):
+    """The mean keeps its axes, as runtimes that know only global pooling want it."""
+
+    network: Classifier
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        last = self.network.backbone(images)[-1]
+        return (self.network.head(last.mean(dim=(2, 3), keepdim=True).flatten(1)),)
+
+
 class DetectionGraph(Graph):
-    """The network, and the arithmetic from offsets and logits to boxes and scores."""
+    """Maps and heads without the anchors, which are constants, and the arithmetic from offsets to boxes."""
 
     outputs = ("boxes", "scores")
+    network: Detector
     centres: Tensor
     sizes: Tensor
     scale: Tensor
@@ -56,8 +70,11 @@ class DetectionGraph(Graph):
         self.focal = network.loss == "focal"
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        outputs = self.network(images)
-        offsets, logits = outputs["bbox_regression"] / self.scale, outputs["cls_logits"]
+        maps = list(self.network.backbone(images)[-2:])
+        for block in self.network.extra:
+            maps.append(block(maps[-1]))
+        offsets = per_anchor(self.network.head.regression_head, maps) / self.scale
+        logits = per_anchor(self.network.head.classification_head, maps)
         centres = self.centres + offsets[..., :2] * self.sizes
         halves = self.sizes * offsets[..., 2:].clamp(max=self.largest).exp() / 2
         boxes = torch.cat([centres - halves, centres + halves], dim=-1).clamp(0, self.image_size)
@@ -65,11 +82,44 @@ class DetectionGraph(Graph):
         return boxes, scores[..., 1:]
 
 
-def deployed(network: nn.Module, image_size: int) -> Graph:
-    """A copy of a trained network as published, in evaluation mode, wrapped for export."""
-    network = copy.deepcopy(network).eval().requires_grad_(False)
-    if isinstance(network, Detector):
-        return DetectionGraph(network, image_size)
-    if isinstance(network, Classifier | Segmenter):
-        return Graph(network, image_size)
-    raise ValueError(f"expected a Classifier, Detector or Segmenter, got {type(network).__name__}")
+def per_anchor(head: Any, maps: list[Tensor]) -> Tensor:
+    """Columns (1, A, K) of an SSD head for all maps; torchvision makes them with five axes, which four can do."""
+    columns = [layer(features) for layer, features in zip(head.module_list, maps, strict=True)]
+    return torch.cat([column.permute(0, 2, 3, 1).reshape(1, -1, head.num_columns) for column in columns], dim=1)
+
+
+GRAPHS: dict[type[nn.Module], type[Any]] = {Classifier: ClassificationGraph, Detector: DetectionGraph, Segmenter: Graph}
+
+
+def deployed(network: nn.Module, image_size: int, runtime: str | None = None) -> Graph:
+    """The same function as ``network``, in evaluation mode and in a form that runtimes like, for one image size.
+
+    Everything is fused; a segmenter pools its image once. What else pays was measured, and differs:
+
+    * ``executorch`` delegates all of the network to XNNPACK if no attention asks for broadcasting and LayerNorm is
+      spelled as products of matrices.
+    * ``torch`` has attention as one operation, and is at its best in channels_last.
+    * All others, and None: attention between three axes, LayerNorm as it is.
+
+    Args:
+        network: Classifier, Detector or Segmenter; not changed.
+        image_size: Side of the images in pixels, a multiple of 32.
+        runtime: Name of a format of ``dotcom.deploy.formats``.
+
+    Raises:
+        ValueError: If ``network`` is something else.
+    """
+    graph = next((graph for kind, graph in GRAPHS.items() if isinstance(network, kind)), None)
+    if graph is None:
+        raise ValueError(f"expected a Classifier, Detector or Segmenter, got {type(network).__name__}")
+    network = fuse(network)
+    if isinstance(network, Segmenter):
+        pool_once(network)
+    if runtime == "torch":
+        network = network.to(memory_format=torch.channels_last)
+    else:
+        heads_in_batch(network)
+    if runtime == "executorch":
+        standardise(network)
+    made: Graph = graph(network, image_size)
+    return made.eval()

@@ -1,6 +1,6 @@
 """A trained network from its checkpoint alone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +41,26 @@ def from_checkpoint(path: str | Path, ema: bool = True) -> nn.Module:
     saved = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(saved, dict) or "config" not in saved or "state_dict" not in saved:
         raise ValueError(f"{path} is not a checkpoint of a dotcom run")
-    model = saved["config"]["task"]["model"]
+    network = from_config(saved["config"]["task"]["model"], str(path))
+    network.load_state_dict(names_of_ours(saved, ema))
+    return network.eval()
+
+
+def from_config(model: Mapping[str, Any], source: str) -> nn.Module:
+    """Build the network that ``task.model`` of a resolved configuration describes, with random weights.
+
+    Args:
+        model: Plain values.
+        source: What the configuration is from, for the error message.
+
+    Raises:
+        ValueError: If it names something other than our networks and backbones.
+    """
     if model["_target_"] not in NETWORKS:
-        raise ValueError(f"{path} names the network {model['_target_']!r}, expected one of {tuple(NETWORKS)}")
+        raise ValueError(f"{source} names the network {model['_target_']!r}, expected one of {tuple(NETWORKS)}")
     if (target := model["backbone"]["_target_"]) not in BACKBONES:
-        raise ValueError(f"{path} names the backbone {target!r}, expected one of {tuple(BACKBONES)}")
+        raise ValueError(f"{source} names the backbone {target!r}, expected one of {tuple(BACKBONES)}")
     make, keys = BACKBONES[target]
     backbone = make(**{key: model["backbone"][key] for key in keys})
     options = {key: value for key, value in model.items() if key not in ("_target_", "backbone", "weights")}
-    network = NETWORKS[model["_target_"]](backbone, **options)
-    network.load_state_dict(names_of_ours(saved, ema))
-    return network.eval()
+    return NETWORKS[model["_target_"]](backbone, **options)

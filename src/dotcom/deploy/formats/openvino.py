@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 SUFFIX = ".openvino.xml"
 EXTRA = "openvino"
-MODULES = ("openvino",)
+MODULES = ("openvino", "onnx")  # ONNX for the detections inside a file
 RUNTIME = ("openvino",)
 
 

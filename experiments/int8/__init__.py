@@ -1,0 +1,1 @@
+"""What int8 costs in accuracy and gains in size and time, per runtime."""

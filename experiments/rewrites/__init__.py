@@ -1,0 +1,1 @@
+"""What each rewrite of the network for deployment gains, in each runtime."""

@@ -1,0 +1,189 @@
+"""One file for one runtime: written, run on real images, described, and put in its place only if it is right."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from shutil import rmtree
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from dotcom.deploy import card, formats, suppression
+from dotcom.deploy.agreement import Judge, judge_of
+from dotcom.deploy.formats import Runner
+from dotcom.deploy.graph import Graph, deployed
+from dotcom.deploy.samples import Sample, samples, sized
+from dotcom.deploy.verify import TOLERANCES, Fidelity, compare, scored
+from dotcom.errors import UsageError, flat
+from dotcom.inference.saved_run import SavedRun
+from dotcom.models import Detector, from_checkpoint
+from dotcom.models.cost import macs, parameters
+from dotcom.record import write_json
+
+CALIBRATION = 64  # images, of which the ranges of activations are taken
+LOST = 0.01  # of the score, at most, by int8
+
+SUPPRESSION = {"onnx": suppression.append_to_onnx, "openvino": suppression.append_to_openvino}
+
+
+class RejectedError(Exception):
+    """A file was written, and is not what it should be; it is gone. One line for each reason."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """A file in its place.
+
+    Attributes:
+        path: The file, or the first of a pair.
+        fidelity: None if this machine cannot run such files.
+        why: Then the reason.
+    """
+
+    path: Path
+    fidelity: Fidelity | None
+    why: str | None
+
+
+class Source:
+    """A checkpoint, opened once for all formats.
+
+    Args:
+        run: The checkpoint.
+        data: ``data`` of a configuration, where the images to check files on come from.
+        image_size: N.
+        images: How many to check on.
+
+    Raises:
+        UsageError: If the weights cannot be loaded, or the network takes other sizes only.
+    """
+
+    def __init__(self, run: SavedRun, data: Mapping[str, Any], image_size: int, images: int) -> None:
+        self.run, self.data, self.image_size, self.images = run, data, image_size, images
+        try:
+            self.network: nn.Module = from_checkpoint(run.path)
+        except (RuntimeError, OSError, KeyError, EOFError) as error:
+            raise UsageError(f"CKPT={run.path}: its weights cannot be loaded; {flat(str(error))[:200]}") from None
+        fixed = getattr(self.network.backbone, "fixed_size", None)
+        if fixed and tuple(fixed) != (image_size, image_size):
+            raise UsageError(f"--size={image_size}: this network is made for {fixed[0]} pixels alone")
+        self.judge: Judge = judge_of(self.network)
+
+    def graph(self, runtime: str) -> Graph:
+        """The network in the form that a runtime likes."""
+        return deployed(self.network, self.image_size, runtime)
+
+    @cached_property
+    def checked_on(self) -> list[Sample]:
+        """Images to check on."""
+        return self._samples[: self.images]
+
+    @cached_property
+    def calibration(self) -> list[formats.Array]:
+        """Other images, if the data have more."""
+        rest = self._samples[self.images :] or self._samples
+        return [sample.image for sample in rest]
+
+    @cached_property
+    def _samples(self) -> list[Sample]:
+        return samples(self.data, self.run.task, self.image_size, self.images + CALIBRATION)
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """What the cards of all formats say."""
+        return {
+            "checkpoint": {"name": self.run.path.name, "sha256": card.sha256(self.run.path)},
+            "run": self.run.config.get("run_name"),
+            "task": self.run.task,
+            "classes": self.run.classes,
+            "preprocessing": card.preprocessing(sized(self.data, self.image_size), self.run.task, self.image_size),
+            "parameters": parameters(self.network),
+            "macs": macs(self.network, self.image_size),
+        }
+
+
+def export(name: str, source: Source, folder: Path, int8: bool) -> Written:
+    """Write one format into a folder, with its card.
+
+    Raises:
+        RejectedError: If the file does not agree with the network; then there is neither file nor card.
+        UsageError: If int8 is out of reach.
+    """
+    module = formats.module(name)
+    with TemporaryDirectory(dir=folder, prefix=".export-") as temporary:
+        path = Path(temporary) / f"{stem(source, int8)}{module.SUFFIX}"
+        quantised = write(name, source, path, int8)
+        precision = "int8" if int8 else "float16" if name == "coreml" else "float32"
+        why = formats.unrunnable(name)
+        run = None if why else module.load(path)
+        fidelity = run and checked(source, run, precision)
+        outputs = example(source, run)
+        del run  # before the file moves
+        made = sorted(Path(temporary).iterdir(), key=lambda file: file.suffix == ".xml")  # the graph after its weights
+        content = {"format": name, "precision": precision, **source.facts}
+        content |= card.tensors(outputs, source.image_size, source.run.task)
+        raw = not card.returns_detections(outputs)
+        content |= {"postprocessing": card.postprocessing(source.run.task, raw)}
+        content |= {"int8": quantised, "fidelity": fidelity and asdict(fidelity), "not_run": why}
+        content |= {"tolerance": tolerance(precision) if fidelity else None} | card.origin(name, made)
+        for file in made:
+            move(file, folder / file.name)
+    write_json(folder / f"{path.name}.json", content)
+    return Written(folder / path.name, fidelity, why)
+
+
+def write(name: str, source: Source, path: Path, int8: bool) -> dict[str, Any] | None:
+    """Write a file that has not been checked; returns what int8 has to say of itself."""
+    graph, quantised = source.graph(name), None
+    if int8:
+        from dotcom.deploy import int8 as quantisation
+
+        judge = partial(scored, source.judge, samples=source.checked_on)
+        floor = judge(source.judge.published) - LOST
+        quantised = quantisation.write(name, graph, path, source.calibration, judge, floor)
+    else:
+        formats.module(name).write(graph, path)
+    if isinstance(source.network, Detector) and name in SUPPRESSION:
+        SUPPRESSION[name](path)
+    return quantised
+
+
+def checked(source: Source, run: Runner, precision: str) -> Fidelity:
+    """The file on real images, or RejectedError."""
+    limits = TOLERANCES[precision]
+    fidelity = compare(source.judge, run, source.checked_on, limits.least)
+    if failures := fidelity.failures(limits):
+        raise RejectedError("\n".join(failures))
+    return fidelity
+
+
+def example(source: Source, run: Runner | None) -> dict[str, Any]:
+    """The outputs for an empty image, of the file, or of the graph if the file cannot be run here."""
+    graph = source.graph("torch")
+    if run is not None:
+        return run(graph.example.numpy())
+    with torch.no_grad():
+        return dict(zip(graph.outputs, (output.numpy() for output in graph(graph.example)), strict=True))
+
+
+def stem(source: Source, int8: bool) -> str:
+    """The name of a file without its suffix: run, size, precision."""
+    name = re.sub(r"[^\w.-]+", "_", str(source.run.config.get("run_name") or source.run.path.stem))
+    return f"{name}-{source.image_size}{'-int8' if int8 else ''}"
+
+
+def tolerance(precision: str) -> dict[str, float | None]:
+    """As JSON takes it, which knows no infinity."""
+    return {key: value if np.isfinite(value) else None for key, value in asdict(TOLERANCES[precision]).items()}
+
+
+def move(source: Path, target: Path) -> None:
+    """Put a file or a folder where an older one may be."""
+    if target.is_dir():
+        rmtree(target)
+    source.replace(target)

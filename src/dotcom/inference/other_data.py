@@ -1,0 +1,72 @@
+"""What a checkpoint is evaluated on: its own data, changed by overrides, or a choice of ``conf/data``. No torch."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf
+
+from dotcom.config import check_ranges, check_types, register_resolvers
+from dotcom.errors import CONF, UsageError, did_you_mean, dotted, listed
+from dotcom.inference.saved_run import SavedRun
+
+
+def data_config(run: SavedRun, given: Sequence[str]) -> dict[str, Any]:
+    """The ``data`` of a configuration, as plain values.
+
+    Args:
+        run: The checkpoint.
+        given: ``data=CHOICE`` and ``data.KEY=VALUE``, as ``train.py`` reads them.
+
+    Raises:
+        UsageError: For anything else, for data of another task or of another number of classes, and if the folder of
+            the data is not there.
+    """
+    register_resolvers()
+    overrides = {override.key_or_group: override for override in OverridesParser.create().parse_overrides(list(given))}
+    for key, override in overrides.items():
+        if key != "data" and not key.startswith("data."):
+            raise UsageError(f"{key}: expected data=CHOICE or data.KEY=VALUE; all else is as in the checkpoint")
+        if override.is_sweep_override() or override.is_add() or override.is_delete():
+            raise UsageError(f"{override.input_line}: expected one value, as in {key}=value")
+    change = _chosen if "data" in overrides else _own
+    cfg, defaults = change(run, overrides)
+    check_types(cfg, defaults)
+    check_ranges(cfg)
+    config = cast(dict[str, Any], OmegaConf.to_container(cfg.data, resolve=True, throw_on_missing=True))
+    if config["num_classes"] != len(run.classes):
+        raise UsageError(f"data: {config['num_classes']} classes; the checkpoint knows {len(run.classes)}")
+    if config.get("root") is not None and not Path(str(config["root"])).expanduser().is_dir():
+        raise UsageError(f"data.root={config['root']}: no such folder; set it with data.root=PATH")
+    return config
+
+
+def _own(run: SavedRun, overrides: dict[str, Override]) -> tuple[DictConfig, DictConfig]:
+    """The data of the run with changes, and without."""
+    known = [key for key in dotted({"data": run.config["data"]}) if not key.endswith(("_target_", "_partial_"))]
+    defaults = OmegaConf.create({"data": run.config["data"]})
+    cfg = defaults.copy()
+    for key, override in overrides.items():
+        if key not in known:
+            hint = did_you_mean(key, known) or f"; expected one of {listed(known[1:], limit=40)}"
+            raise UsageError(f"{key}: the data of this checkpoint have no such setting{hint}")
+        OmegaConf.update(cfg, key, override.value())
+    return cfg, defaults
+
+
+def _chosen(run: SavedRun, overrides: dict[str, Override]) -> tuple[DictConfig, DictConfig]:
+    """A choice of ``conf/data`` with changes, and without, at the image size of the run."""
+    if not CONF.is_dir():
+        raise UsageError("data=CHOICE: expected a checkout of dotcom, whose conf/data has the choices")
+    choice = f"data={overrides['data'].value()}"
+    base = [choice, f"image_size={run.config['image_size']}"]
+    changes = [str(override.input_line) for key, override in overrides.items() if key != "data"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg, defaults = compose("config", [*base, *changes]), compose("config", base)
+    task = str(cfg.task._target_).rpartition(".")[2]
+    if task != run.task:
+        raise UsageError(f"{choice}: data for {task}; the checkpoint is for {run.task}")
+    return cfg, defaults
