@@ -1,8 +1,8 @@
-# Everything runs from .venv, which the first target makes and nothing makes twice.
+# Everything runs from .venv, which the first target makes and nothing makes twice; LiteRT's converter has its own.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: install demo test lint format
+.PHONY: install litert demo test test-litert lint format
 
 install: .venv/installed
 
@@ -10,6 +10,14 @@ install: .venv/installed
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed; make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+# litert-torch wants older typing-extensions and pydantic than all the rest
+litert: .venv-litert/installed
+
+.venv-litert/installed: pyproject.toml constraints-litert.txt
+	$(PYTHON) -m venv .venv-litert
+	.venv-litert/bin/python -m pip install --disable-pip-version-check -c constraints-litert.txt -e '.[litert]' pytest
 	@touch $@
 
 TASK ?= classification
@@ -23,6 +31,9 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest
+
+test-litert: litert
+	.venv-litert/bin/python -m pytest tests/deploy/test_litert.py
 
 lint: install
 	$(BIN)/ruff check .

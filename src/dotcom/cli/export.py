@@ -21,6 +21,7 @@ IMAGES, IMAGES_INT8 = 64, 256  # one point of accuracy is to be seen
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Spell the command line."""
+    parser.usage = "dotcom export CKPT [data.KEY=VALUE ...] --to FORMATS [option ...]"  # argparse wants this order
     parser.add_argument("ckpt", type=Path, metavar="CKPT", help="best.ckpt or last.ckpt of a run")
     parser.add_argument("--to", required=True, metavar="FORMATS", help=f"some of {','.join(formats.FORMATS)}")
     parser.add_argument("--int8", action="store_true", help="quantised, at most a point less accurate, or no file")

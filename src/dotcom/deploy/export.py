@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from pickle import UnpicklingError
 from shutil import rmtree
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -67,7 +68,7 @@ class Source:
         self.run, self.data, self.image_size, self.images = run, data, image_size, images
         try:
             self.network: nn.Module = from_checkpoint(run.path)
-        except (RuntimeError, OSError, KeyError, EOFError) as error:
+        except (RuntimeError, UnpicklingError) as error:
             raise UsageError(f"CKPT={run.path}: its weights cannot be loaded; {flat(str(error))[:200]}") from None
         fixed = getattr(self.network.backbone, "fixed_size", None)
         if fixed and tuple(fixed) != (image_size, image_size):

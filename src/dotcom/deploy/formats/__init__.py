@@ -7,7 +7,7 @@ The input is always one tensor ``images``, float32 (1, 3, N, N), normalised; out
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -82,24 +82,26 @@ def named(outputs: Sequence[Array]) -> dict[str, Array]:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Hold back what libraries, also those in C++, write to stdout and stderr; show it on stderr if they fail."""
+    flush()
     kept = [os.dup(1), os.dup(2)]
-    with TemporaryFile() as held:
-        turned([held.fileno()] * 2)
+    with TemporaryFile("w+") as held:
+        for number in (1, 2):
+            os.dup2(held.fileno(), number)
         try:
-            yield
+            with redirect_stdout(held), redirect_stderr(held):
+                yield
         except BaseException:
-            turned(kept)
             held.seek(0)
-            os.write(2, held.read())
+            os.write(kept[1], held.read().encode())
             raise
         finally:
-            turned(kept)
-            for descriptor in kept:
+            flush()
+            for number, descriptor in zip((1, 2), kept, strict=True):
+                os.dup2(descriptor, number)
                 os.close(descriptor)
 
 
-def turned(descriptors: Sequence[int]) -> None:
-    """Let stdout and stderr go to these."""
-    for stream, number, descriptor in zip((sys.stdout, sys.stderr), (1, 2), descriptors, strict=True):
-        stream.flush()
-        os.dup2(descriptor, number)
+def flush() -> None:
+    """Let what was written reach where it was meant to go, before stdout and stderr go elsewhere."""
+    sys.stdout.flush()
+    sys.stderr.flush()
