@@ -152,7 +152,7 @@ def test_again__forgets_the_files_of_some_rows(tmp_path, monkeypatch):
     (tmp_path / "files").mkdir()
     for name in ("dotcom_tiny-256.onnx.json", "dotcom_tiny@224-224.pte.json", "shvit_s1-224.onnx.json"):
         (tmp_path / "files" / name).touch()
-    command.forget("dotcom_*")
+    command.forget("dotcom_tiny,dotcom_tiny@*")
     assert [file.name for file in (tmp_path / "files").iterdir()] == ["shvit_s1-224.onnx.json"]
     with pytest.raises(UsageError, match="fits no row"):
         command.forget("resnet*")
