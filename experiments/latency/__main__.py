@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--runtimes", default="onnx,openvino,executorch,torch", help="default: %(default)s")
     parser.add_argument("--rows", default="", metavar="NAME[,NAME]", help="of rows.csv (default: all)")
     parser.add_argument("--rounds", type=int, default=10, help="turns of each row (default: %(default)s)")
-    parser.add_argument("--again", metavar="PATTERN", help="export rows anew, such as 'dotcom_*'")
+    parser.add_argument("--again", metavar="PATTERN[,PATTERN]", help="export rows anew: 'dotcom_*'")
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder of the page (default: that of the experiment)")
     options = parser.parse_args(arguments)
     asked, rounds = runtimes(options.runtimes), positive("--rounds", options.rounds)
@@ -60,18 +60,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"written to {options.out}: README.md, table.csv, latency.png")
 
 
-def forget(pattern: str) -> None:
+def forget(patterns: str) -> None:
     """Remove the cards of some rows' files, so that they are written anew.
 
     Raises:
-        UsageError: If the pattern fits no row.
+        UsageError: If a pattern fits no row.
     """
-    fitting = [row.key for row in entries() if fnmatch(row.key, pattern)]
-    if not fitting:
-        raise UsageError(f"--again {pattern}: fits no row of rows.csv")
-    for key in fitting:
-        for card in (WORK / "files").glob(f"{key}-*.json"):
-            card.unlink()
+    for pattern in patterns.split(","):
+        fitting = [row.key for row in entries() if fnmatch(row.key, pattern)]
+        if not fitting:
+            raise UsageError(f"--again {pattern}: fits no row of rows.csv")
+        for key in fitting:
+            for card in (WORK / "files").glob(f"{key}-*.json"):
+                card.unlink()
 
 
 def measure(rows: Sequence[Entry], usable: Sequence[str], rounds: int) -> tuple[dict[str, "Session"], dict[str, str]]:

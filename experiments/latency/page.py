@@ -56,7 +56,9 @@ def headline(study: Study) -> str:
     """What every reader of the numbers has to know first."""
     cpu = machine(list(study.sessions.values()))["CPU"]
     phone = f" Columns of a phone: {', '.join(device for device, _ in study.phone)}." if study.phone else ""
-    return f"Measured on a {platform.machine()} machine ({cpu}), one thread, not on an Exynos 2100 or any phone.{phone}"
+    return (
+        f"Measured on one {platform.machine()} machine ({cpu}), one thread, not on an Exynos 2100 or any phone.{phone}"
+    )
 
 
 def as_csv(study: Study) -> str:

@@ -46,7 +46,7 @@ def agreements(rows: Sequence[Entry], values: Mapping[str, float]) -> list[Agree
     found = []
     for what, group in groups.items():
         measured = [row for row in group if row.key in values]
-        if len(measured) > 2:
+        if len(measured) > 2 and any(row.ours for row in measured) == any(row.ours for row in group):
             rho = stats.spearmanr([row.said.ms for row in measured], [values[row.key] for row in measured]).statistic
             found.append(Agreement(what, float(rho), len(measured)))
     return found

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from dotcom.benchmark.session import CALLS, calls_in, clock_of, measured, turn, turns, warmed_up
+from dotcom.benchmark.session import CALLS, calls_in, canary, clock_of, fixed_work, measured, turn, turns, warmed_up
 
 IMAGES = np.zeros((1, 3, 2, 2), np.float32)
 
@@ -30,11 +30,13 @@ def test_measured__runs_every_row_in_its_turn(number):
     def row(name):
         return lambda images: called.append(name) or {}
 
-    result = measured({name: (row(name), IMAGES, 2) for name in "ABC"}, number, time.process_time)
+    rows = {name: (row(name), IMAGES, 2) for name in "ABC"}
+    result = measured(rows, number, time.process_time, lambda: called.append("canary "))
     order = "ABC" if number == 0 else "CBA"
-    assert "".join(called) == "".join(name * 3 for name in order)  # two calls, after one that warms the caches
+    # two calls of each, after one that warms the caches
+    assert "".join(called) == "canary " + "".join(name * 3 for name in order)
     assert {name: len(times) for name, times in result["calls"].items()} == dict.fromkeys("ABC", 2)
-    assert result["canary"] > 0
+    assert result["canary"] >= 0
 
 
 def test_turn__leaves_out_the_first_call():
@@ -64,3 +66,7 @@ def test_clock__of_one_thread_counts_cpu_time():
     time.sleep(0.05)
     assert (name, clock() - started < 0.04) == ("CPU", True)
     assert clock_of(2)[0] == "wall"
+
+
+def test_canary__is_work_for_its_clock():
+    assert canary(fixed_work(), time.process_time) > 1

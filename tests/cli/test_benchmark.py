@@ -139,8 +139,9 @@ def test_mistakes__are_one_line(words, said, capsys):
 def test_mistakes__are_found_without_torch():
     code = (
         "import sys; from dotcom.cli import main\n"
-        "try: main(['benchmark', 'dotcom_tiny', '--runtimes', 'onnx', 'nowhere.onnx'])\n"
-        "except SystemExit: print([m for m in ('torch', 'numpy', 'matplotlib') if m in sys.modules])"
+        "try: main(['benchmark', 'dotcom_tiny', 'nowhere.onnx', '--runtimes', 'onnx'])\n"
+        "except SystemExit: print([m for m in ('torch', 'matplotlib', 'onnxruntime') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+    assert done.stderr.startswith("error: nowhere.onnx: no such file")

@@ -162,6 +162,15 @@ def test_fuse__keeps_the_first_co_bias(config):
     assert count(fused, CoBias) == 3
 
 
+@torch.no_grad()
+@pytest.mark.parametrize(("padding", "left"), [(0, 0), (1, 1)])
+def test_fuse__folds_a_norm_ahead_only_where_nothing_is_padded(padding, left):
+    network = randomised(nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3, padding=padding, bias=False)))
+    fused, images = fuse(network), torch.randn(1, 3, 64, 64)
+    assert count(fused, nn.BatchNorm2d) == left
+    assert difference(network, fused, images) < TOLERANCE[torch.float32]
+
+
 def test_fuse__leaves_a_norm_alone_whose_input_something_else_reads():
     class Branch(nn.Module):
         def __init__(self):

@@ -38,7 +38,7 @@ def host() -> dict[str, str]:
         "instructions": " ".join(flag for flag in FLAGS if flag in known) or "unknown",
         "cores": f"{cores()} of {os.cpu_count()}",
         "governor": GOVERNOR.read_text().strip() if GOVERNOR.exists() else "not readable",
-        "system": f"{platform.system()} {platform.release()}",
+        "system": platform.system(),
     }
 
 

@@ -29,7 +29,7 @@ def draw(lines: Sequence[Line], path: Path) -> bool:
     axes = figure.subplots(down, columns, squeeze=False).flatten()
     for panel, ((runtime, threads), points) in zip(axes, panels.items(), strict=False):
         draw_points(panel, points)
-        panel.set_title(f"{runtime}, {threads} thread{'s' if threads > 1 else ''}, batch 1, this machine")
+        panel.set_title(f"{runtime}, {threads} thread{'s' if threads > 1 else ''}, batch 1")
         panel.set_ylabel("ImageNet-1k top-1 (%), as the original's README says")
         logarithmic(panel)
     for panel in axes[len(panels) :]:
@@ -53,6 +53,6 @@ def logarithmic(axes: Axes) -> None:
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel("p50 latency (ms)")
+    axes.set_xlabel("p50 latency on this machine (ms)")
     axes.grid(alpha=0.3)
     axes.margins(0.12)

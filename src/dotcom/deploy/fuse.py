@@ -25,6 +25,7 @@ def fuse(network: nn.Module) -> nn.Module:
     * Networks of timm take their own single-path form first (RepViT, FastViT).
     * A batch norm whose input is a convolution's output, read by nothing else, goes into that convolution:
       w' = w g / s, b' = (b - m) g / s + h, with mean m, deviation s, scale g and shift h. One node less each.
+      Peers also have norms before a convolution; where it pads nothing, they go into that one.
     * The second Co-Bias goes into the fusing 1x1 convolution: W (y + c) + b = W y + (b + W c). Exact, as that
       convolution pads nothing. The first one stays: SiLU comes before it and LayerNorm after it, and it reaches
       only one of two branches.
@@ -60,10 +61,10 @@ def fuse(network: nn.Module) -> nn.Module:
 
 @torch.no_grad()
 def fold_norms(network: nn.Module) -> None:
-    """Fold every batch norm that alone reads the output of a convolution into it, in place.
+    """Fold batch norms into the convolutions beside them, in place.
 
-    One forward pass shows which do, whatever the modules are called and however they are nested. A layer that is
-    called twice, or whose output something else reads too, stays as it is.
+    One forward pass shows which are beside which, whatever the modules are called and however they are nested. A layer
+    that is called twice stays as it is, and so does a pair if something else reads what is between the two.
     """
     reads = Reads()
     hooks = [hook for name, module in network.named_modules() for hook in reads.hooks(name, module)]
@@ -72,23 +73,46 @@ def fold_norms(network: nn.Module) -> None:
     for hook in hooks:
         hook.remove()
     reads.note(outputs)
-    for convolution, norm in reads.pairs():
-        layer: Any = network.get_submodule(norm)
-        into: Any = network.get_submodule(convolution)
-        network.set_submodule(convolution, fuse_conv_bn_eval(into, layer))
-        network.set_submodule(norm, getattr(layer, "act", nn.Identity()))  # timm's norms also activate
+    folded: set[str] = set()
+    for first, second in reads.pairs():
+        layers: list[Any] = [network.get_submodule(name) for name in (first, second)]
+        norm = second if isinstance(layers[1], nn.BatchNorm2d) else first
+        if norm in folded:
+            continue
+        if norm == second:
+            network.set_submodule(first, fuse_conv_bn_eval(*layers))
+            network.set_submodule(norm, getattr(layers[1], "act", nn.Identity()))  # timm's norms also activate
+        elif _takes_norm(*layers):
+            _fold_ahead(*layers)
+            network.set_submodule(norm, nn.Identity())
+        folded.add(norm)
+
+
+def _takes_norm(norm: nn.BatchNorm2d, convolution: nn.Conv2d) -> bool:
+    """Whether a constant per channel reaches all of a convolution's outputs alike: zeros around the map would not."""
+    unpadded = convolution.padding in (0, (0, 0), "valid")
+    return type(norm) is nn.BatchNorm2d and unpadded and convolution.groups == 1
+
+
+def _fold_ahead(norm: Any, convolution: Any) -> None:
+    """W (g (x - m) / s + h) + b = (W g / s) x + (b + W (h - m g / s)), in place."""
+    scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+    shift = convolution.weight.sum(dim=(2, 3)) @ (norm.bias - norm.running_mean * scale)
+    convolution.bias = nn.Parameter(shift if convolution.bias is None else convolution.bias + shift)
+    convolution.weight *= scale[:, None, None]
 
 
 class Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Watches a forward pass: which batch norm reads which convolution, and what else reads the same."""
+    """Watches a forward pass: which convolution or batch norm reads which, and how often tensors are read at all."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.count: Counter[int] = Counter()  # how often a tensor, by ``id``, is an operand
         self.alive: list[Any] = []  # so that no two tensors share an ``id``
         self.calls: Counter[str] = Counter()
-        self.convolutions: dict[int, str] = {}  # by the ``id`` of the output
-        self.norms: dict[str, int] = {}  # ``id`` of the input
+        self.outputs: dict[int, str] = {}  # who made it, by ``id``
+        self.inputs: dict[str, int] = {}  # ``id`` of what it reads
+        self.kinds: dict[str, type[nn.Module]] = {}
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
         result = func(*args, **(kwargs or {}))
@@ -105,28 +129,22 @@ class Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def hooks(self, name: str, module: nn.Module) -> list[RemovableHandle]:
         """Start to watch a module, if it is of a kind that matters."""
 
-        def convolved(_: nn.Module, __: object, output: Tensor) -> None:
+        def called(_: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
             self.calls[name] += 1
-            self.convolutions[id(output)] = name
+            self.inputs[name] = id(inputs[0])
+            self.outputs[id(output)] = name
 
-        def normalised(_: nn.Module, inputs: tuple[Tensor]) -> None:
-            self.calls[name] += 1
-            self.norms[name] = id(inputs[0])
-
-        if isinstance(module, nn.Conv2d):
-            return [module.register_forward_hook(convolved)]
-        if isinstance(module, nn.BatchNorm2d):
-            return [module.register_forward_pre_hook(normalised)]
-        return []
+        self.kinds[name] = next((kind for kind in (nn.Conv2d, nn.BatchNorm2d) if isinstance(module, kind)), nn.Module)
+        return [] if self.kinds[name] is nn.Module else [module.register_forward_hook(called)]
 
     def pairs(self) -> list[tuple[str, str]]:
-        """Names of a convolution and of the norm that alone reads its output, both called once."""
-        found = [(self.convolutions[x], norm) for norm, x in self.norms.items() if x in self.convolutions]
-        return [
-            (convolution, norm)
-            for convolution, norm in found
-            if self.calls[convolution] == self.calls[norm] == self.count[self.norms[norm]] == 1
+        """A convolution and the norm that alone reads its output, then those in the other order; all called once."""
+        found = [
+            (self.outputs[x], reader) for reader, x in self.inputs.items() if self.count[x] == 1 and x in self.outputs
         ]
+        once = [pair for pair in found if self.calls[pair[0]] == self.calls[pair[1]] == 1]
+        mixed = [pair for pair in once if self.kinds[pair[0]] is not self.kinds[pair[1]]]
+        return sorted(mixed, key=lambda pair: self.kinds[pair[0]] is nn.BatchNorm2d)
 
 
 def _probe(network: nn.Module) -> Tensor:

@@ -1,0 +1,145 @@
+"""Files of each form for each runtime, and functions that run them on one thread."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from experiments.rewrites.forms import DEPLOYED, FORMS, PUBLISHED
+from torch import nn
+
+from dotcom.deploy import formats
+from dotcom.deploy.formats import Runner
+from dotcom.deploy.graph import Graph
+
+EAGER = "torch eager"
+BF16 = "openvino bf16"
+RUNTIMES = {  # the format that each runs, and what of the ladder makes sense for it
+    "onnx": ("onnx", tuple(FORMS)),
+    "executorch": ("executorch", tuple(FORMS)),
+    "openvino": ("openvino", tuple(FORMS)),
+    BF16: ("openvino", (PUBLISHED, DEPLOYED)),
+    "torch": ("torch", tuple(FORMS)),
+    EAGER: ("torch", tuple(FORMS)),
+}
+SOME = (PUBLISHED, DEPLOYED)  # of a size for which the whole ladder would take too long
+
+
+@dataclass(frozen=True)
+class Row:
+    """One form in one runtime.
+
+    Args:
+        variant: Size of the network.
+        runtime: A key of ``RUNTIMES``.
+        form: A key of ``FORMS``.
+        nodes: What the runtime has to call, in its own terms.
+        run: Images to outputs.
+    """
+
+    variant: str
+    runtime: str
+    form: str
+    nodes: str
+    run: Runner
+
+
+def skipped(runtime: str) -> str | None:
+    """Why a runtime is left out, in a few words; None if it is not."""
+    name = RUNTIMES[runtime][0]
+    if gone := formats.missing(name):
+        return f"{' and '.join(gone)} not installed; pip install 'dotcom[{formats.module(name).EXTRA}]'"
+    if runtime == BF16:
+        import openvino
+
+        if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            return "this CPU has no bf16 instructions"
+    return formats.unrunnable(name)
+
+
+def row(network: nn.Module, variant: str, runtime: str, form: str, size: int, folder: Path) -> Row:
+    """Convert, unless the file is there, and load."""
+    name = RUNTIMES[runtime][0]
+    graph = FORMS[form](network, size, name)
+    if runtime == EAGER:
+        return Row(variant, runtime, form, str(operations(graph)), eager(graph))
+    module = formats.module(name)
+    place = "".join(letter if letter.isalnum() else "-" for letter in form)
+    path = folder / f"{variant}-{size}-{name}-{place}{module.SUFFIX}"
+    if not path.exists():
+        module.write(graph, path)
+    if runtime == BF16:
+        return Row(variant, runtime, form, *in_bf16(path))
+    return Row(variant, runtime, form, NODES[name](path), module.load(path, 1))
+
+
+def eager(graph: Graph) -> Runner:
+    """PyTorch itself, module by module."""
+
+    @torch.inference_mode()
+    def run(images: Any) -> dict[str, Any]:
+        outputs = graph(torch.from_numpy(images))
+        return dict(zip(graph.outputs, (output.numpy() for output in outputs), strict=True))
+
+    return run
+
+
+def operations(graph: Graph) -> int:
+    """Calls in the traced graph."""
+    traced = formats.module("torch").exported(graph)
+    return sum(node.op == "call_function" for node in traced.graph.nodes)
+
+
+def in_bf16(path: Path) -> tuple[str, Runner]:
+    """The same file in OpenVINO, which may round products to bf16."""
+    import openvino
+
+    settings = {"INFERENCE_PRECISION_HINT": "bf16", "NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": 1}
+    compiled = openvino.Core().compile_model(path, "CPU", settings)
+    return str(len(compiled.get_runtime_model().get_ops())), lambda images: {"logits": compiled(images)[0].copy()}
+
+
+def onnx_nodes(path: Path) -> str:
+    """Nodes of the file, before the runtime fuses some."""
+    import onnx
+
+    return str(len(onnx.load(str(path)).graph.node))
+
+
+def executorch_calls(path: Path) -> str:
+    """Delegates, and kernels called one by one between them."""
+    from executorch.exir._serialize._program import deserialize_pte_binary
+    from executorch.exir.schema import DelegateCall, KernelCall
+
+    read: Any = deserialize_pte_binary(path.read_bytes())
+    chains = getattr(read, "program", read).execution_plan[0].chains
+    called = [instruction.instr_args for chain in chains for instruction in chain.instructions]
+    counts = [sum(isinstance(call, kind) for call in called) for kind in (DelegateCall, KernelCall)]
+    return f"{counts[0]} delegates, {counts[1]} kernels"
+
+
+def openvino_nodes(path: Path) -> str:
+    """Operations after the runtime has fused what it can."""
+    import openvino
+
+    settings = {"INFERENCE_PRECISION_HINT": "f32"}
+    return str(len(openvino.Core().compile_model(path, "CPU", settings).get_runtime_model().get_ops()))
+
+
+def torch_nodes(path: Path) -> str:
+    """Calls in the traced graph."""
+    return str(sum(node.op == "call_function" for node in torch.export.load(path).graph.nodes))
+
+
+NODES: dict[str, Callable[[Path], str]] = {
+    "onnx": onnx_nodes,
+    "executorch": executorch_calls,
+    "openvino": openvino_nodes,
+    "torch": torch_nodes,
+}
+
+
+def forms(variant: str, runtime: str, whole: Sequence[str]) -> tuple[str, ...]:
+    """What of the ladder is measured."""
+    return RUNTIMES[runtime][1] if variant in whole else SOME
