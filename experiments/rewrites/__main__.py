@@ -26,7 +26,7 @@ from dotcom.errors import UsageError, did_you_mean, listed, one_line_errors
 from dotcom.record import whole
 
 FOLDER = Path(__file__).parent
-RUNTIMES = ("onnx", "executorch", "openvino", "openvino bf16", "torch", "torch eager")
+RUNTIMES = ("onnx", "executorch", "openvino", "openvino bf16", "litert", "torch", "torch eager")
 VARIANTS = ("tiny", "small", "base", "large")
 COLUMNS = ("variant", "runtime", "form", "nodes", "ms", "ratio", "low", "high", "difference")
 

@@ -20,6 +20,7 @@ RUNTIMES = {  # the format that each runs, and what of the ladder makes sense fo
     "executorch": ("executorch", tuple(FORMS)),
     "openvino": ("openvino", tuple(FORMS)),
     BF16: ("openvino", (PUBLISHED, DEPLOYED)),
+    "litert": ("litert", tuple(FORMS)),
     "torch": ("torch", tuple(FORMS)),
     EAGER: ("torch", tuple(FORMS)),
 }
@@ -127,6 +128,13 @@ def openvino_nodes(path: Path) -> str:
     return str(len(openvino.Core().compile_model(path, "CPU", settings).get_runtime_model().get_ops()))
 
 
+def litert_nodes(path: Path) -> str:
+    """Operations of the file."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    return str(len(Interpreter(str(path))._get_ops_details()))
+
+
 def torch_nodes(path: Path) -> str:
     """Calls in the traced graph."""
     return str(sum(node.op == "call_function" for node in torch.export.load(path).graph.nodes))
@@ -136,6 +144,7 @@ NODES: dict[str, Callable[[Path], str]] = {
     "onnx": onnx_nodes,
     "executorch": executorch_calls,
     "openvino": openvino_nodes,
+    "litert": litert_nodes,
     "torch": torch_nodes,
 }
 

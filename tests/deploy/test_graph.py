@@ -22,8 +22,8 @@ TASKS = {
     "segmenter": lambda backbone: Segmenter(backbone, 3),
     "mobilevit": lambda backbone: Segmenter(backbone, 3, head="mobilevit"),
 }
-ALLOWED = """add bmm cat clamp conv2d div exp flatten layer_norm linear mean mul permute relu reshape sigmoid silu
-    slice softmax sub to transpose unsqueeze upsample_bilinear2d view _assert_tensor_metadata"""
+ALLOWED = """add bmm cat clamp conv2d div exp flatten hardtanh_ layer_norm linear mean mul permute relu reshape sigmoid
+    silu slice softmax sub to transpose unsqueeze upsample_bilinear2d view _assert_tensor_metadata"""
 
 
 def made(backbone: DoTCoM, task: str) -> nn.Module:
