@@ -30,7 +30,7 @@ demo: install
 	$(BIN)/python train.py data=$(SET)
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
 
 test-litert: litert
 	.venv-litert/bin/python -m pytest tests/deploy/test_litert.py
