@@ -20,6 +20,9 @@ import pytest
             for format_ in ("coco", "voc", "voc_masks", "masks")
         ),
         ("dotcom.errors", ("torch", "hydra", "omegaconf")),
+        ("dotcom.deploy.formats", ("torch", "numpy")),
+        ("dotcom.deploy.detections", ("torch",)),
+        ("dotcom.deploy.graph", ("lightning", "hydra", "wandb", "dotcom.tasks")),
         ("dotcom.cli", ("torch", "torchvision", "lightning", "hydra", "omegaconf")),
         *(
             (f"dotcom.cli.{command}", ("torch", "torchvision", "lightning", "matplotlib", "wandb"))
