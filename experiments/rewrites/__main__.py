@@ -6,14 +6,15 @@
 Batch 1, 256x256, one thread pinned to one core, CPU time. All forms take turns in this process; a ratio is the median
 over the rounds of the published form's time over this one's in the same runtime, with the 20 and 80 % quantiles.
 Norms, scales and both Co-Bias are random, so that a wrong fold shows: beside each ratio stands the largest difference
-from the eager network, relative to the spread of the logits. Needs about 10 minutes per size on two cores.
+from the eager network, relative to the spread of the logits. The last form of a runtime is another function, without
+the first Co-Bias: its ratio, deployed / without, is what the additions cost. Needs about 10 minutes on two cores.
 """
 
 import argparse
 import csv
 import os
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -52,15 +53,17 @@ def run(arguments: argparse.Namespace) -> None:
     runtimes = chosen("--runtimes", arguments.runtimes, RUNTIMES)
     variants = chosen("--variants", arguments.variants, VARIANTS)
     pin()
+    lines: list[dict[str, Any]] = []
     with TemporaryDirectory() as temporary:
         folder = arguments.files or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        rows = measured(variants, runtimes, arguments.size, arguments.rounds, folder)
-    with whole(arguments.out) as path, path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    show(rows, runtimes)
+        for some in measured(variants, runtimes, arguments.size, arguments.rounds, folder):
+            lines += some
+            with whole(arguments.out) as path, path.open("w", newline="") as file:
+                writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(lines)
+    show(lines, runtimes)
 
 
 def chosen(option: str, text: str, known: Sequence[str]) -> list[str]:
@@ -80,8 +83,8 @@ def pin() -> None:
 
 def measured(
     variants: Sequence[str], runtimes: Sequence[str], size: int, rounds: int, folder: Path
-) -> list[dict[str, Any]]:
-    """Convert all forms and time them in turns; one line of the table each."""
+) -> Iterator[list[dict[str, Any]]]:
+    """Convert all forms of a size and time them in turns; yields one line of the table each, size by size."""
     import torch
     from experiments.rewrites.forms import network
     from experiments.rewrites.rows import forms, row, skipped
@@ -92,7 +95,6 @@ def measured(
         if reason:
             print(f"{runtime} is left out: {reason}", flush=True)
     images = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(1))
-    lines = []
     for variant in variants:
         subject = network(variant)
         with torch.inference_mode():
@@ -107,10 +109,9 @@ def measured(
             row(subject, variant, *one, size, folder) for one in track(wanted, f"converting {variant}", transient=True)
         ]
         times = timed([one.run for one in rows], images.numpy(), rounds, f"measuring {variant}")
-        for one in rows:
-            found = one.run(images.numpy())["logits"]
-            lines.append(line(one, rows, times, abs(found - expected).max() / expected.std()))
-    return lines
+        found = [one.run(images.numpy())["logits"] for one in rows]
+        differences = [abs(logits - expected).max() / expected.std() for logits in found]
+        yield [line(one, rows, times, difference) for one, difference in zip(rows, differences, strict=True)]
 
 
 def timed(runs: Sequence[Callable[[Any], Any]], images: Any, rounds: int, what: str) -> list[list[float]]:
@@ -127,11 +128,13 @@ def timed(runs: Sequence[Callable[[Any], Any]], images: Any, rounds: int, what: 
 
 
 def line(one: Any, rows: Sequence[Any], times: Sequence[Sequence[float]], difference: float) -> dict[str, Any]:
-    """One form against the first of its runtime, or of OpenVINO in float32."""
+    """One form against the published one in the same runtime; without the first Co-Bias, against the deployed one."""
+    from experiments.rewrites.forms import DEPLOYED, PUBLISHED, WITHOUT
+
     from dotcom.benchmark.statistics import paired_ratio
 
-    index = rows.index(one)
-    first = next(i for i, other in enumerate(rows) if other.runtime == one.runtime)
+    index, other = rows.index(one), DEPLOYED if one.form == WITHOUT else PUBLISHED
+    first = next(i for i, row in enumerate(rows) if (row.runtime, row.form) == (one.runtime, other))
     ratio = paired_ratio(times[first], times[index])
     return {
         "variant": one.variant,

@@ -64,7 +64,7 @@ def row(network: nn.Module, variant: str, runtime: str, form: str, size: int, fo
     name = RUNTIMES[runtime][0]
     graph = FORMS[form](network, size, name)
     if runtime == EAGER:
-        return Row(variant, runtime, form, str(operations(graph)), eager(graph))
+        return Row(variant, runtime, form, "as torch", eager(graph))
     module = formats.module(name)
     place = "".join(letter if letter.isalnum() else "-" for letter in form)
     path = folder / f"{variant}-{size}-{name}-{place}{module.SUFFIX}"
@@ -84,12 +84,6 @@ def eager(graph: Graph) -> Runner:
         return dict(zip(graph.outputs, (output.numpy() for output in outputs), strict=True))
 
     return run
-
-
-def operations(graph: Graph) -> int:
-    """Calls in the traced graph."""
-    traced = formats.module("torch").exported(graph)
-    return sum(node.op == "call_function" for node in traced.graph.nodes)
 
 
 def in_bf16(path: Path) -> tuple[str, Runner]:
