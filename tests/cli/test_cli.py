@@ -92,3 +92,19 @@ sys.exit(dotcom.cli.main(["summary", "dotcom_tiny"]))
 """
     done = python(code, tmp_path)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["evaluate", "gone.ckpt", "--json", "data.root=there"], "CKPT=gone.ckpt: no such file"),
+        (["export", "gone.ckpt", "--to", "torch", "data.root=there"], "CKPT=gone.ckpt: no such file"),
+        (["predict", "gone.ckpt", "one.png", "--json", "two.png"], "one.png: no such file"),
+        (["benchmark", "dotcom_tiny", "--threads", "1", "dotcom_bse"], "dotcom_bse: no such model"),
+    ],
+)
+def test_words__may_stand_after_options(words, said, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    assert end.value.code == 2
+    assert said in capsys.readouterr().err

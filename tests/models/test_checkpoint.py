@@ -104,5 +104,11 @@ def test_backbone__of_an_unknown_name_is_refused(tmp_path):
 
 def test_weights__of_another_network_are_refused(tmp_path, classifier):
     path = save(tmp_path / "best.ckpt", settings(*CASES["detector"][1]), named(classifier))
-    with pytest.raises(RuntimeError, match="Missing key"):
+    with pytest.raises(ValueError, match=r"best\.ckpt: its weights cannot be loaded; .*Missing key"):
         from_checkpoint(path)
+
+
+def test_code_in_a_checkpoint__is_refused_without_advice_to_run_it(tmp_path):
+    torch.save({"config": {}, "state_dict": {}, "more": print}, tmp_path / "best.ckpt")
+    with pytest.raises(ValueError, match=r"best\.ckpt: its weights .* could run code$"):
+        from_checkpoint(tmp_path / "best.ckpt")

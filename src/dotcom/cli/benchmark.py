@@ -13,6 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "targets",
         nargs="*",
+        default=[],
         metavar="WHAT",
         help="checkpoints, exported files, models as in conf/model (default: the four sizes of DoTCoM); "
         "the first is what the others are compared with",

@@ -14,6 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "overrides",
         nargs="*",
+        default=[],
         metavar="data.KEY=VALUE",
         help="such as data.root=PATH or data.batch_size=64; or data=CHOICE, another set with the same classes",
     )

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from pickle import UnpicklingError
 from shutil import rmtree
 from typing import Any
 
@@ -20,7 +19,7 @@ from dotcom.deploy.formats import Runner
 from dotcom.deploy.graph import Graph, deployed
 from dotcom.deploy.samples import Sample, samples, sized
 from dotcom.deploy.verify import TOLERANCES, Fidelity, compare, scored
-from dotcom.errors import UsageError, flat
+from dotcom.errors import UsageError
 from dotcom.inference.saved_run import SavedRun
 from dotcom.models import Detector, from_checkpoint
 from dotcom.models.cost import macs, parameters
@@ -66,10 +65,7 @@ class Source:
 
     def __init__(self, run: SavedRun, data: Mapping[str, Any], image_size: int, images: int) -> None:
         self.run, self.data, self.image_size, self.images = run, data, image_size, images
-        try:
-            self.network: nn.Module = from_checkpoint(run.path)
-        except (RuntimeError, UnpicklingError) as error:
-            raise UsageError(f"CKPT={run.path}: its weights cannot be loaded; {flat(str(error))[:200]}") from None
+        self.network: nn.Module = from_checkpoint(run.path)
         fixed = getattr(self.network.backbone, "fixed_size", None)
         if fixed and tuple(fixed) != (image_size, image_size):
             raise UsageError(f"--size={image_size}: this network is made for {fixed[0]} pixels alone")

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -14,7 +13,7 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2.functional import center_crop, resize
 
 from dotcom.data.checkpoint import data_of
-from dotcom.errors import UsageError, flat
+from dotcom.errors import UsageError
 from dotcom.inference.results import Box, Boxes, Classes, Guess, Mask, Result, Share
 from dotcom.inference.saved_run import saved_run
 from dotcom.models import Classifier, Detector, Segmenter, from_checkpoint
@@ -68,10 +67,7 @@ class Predictor:
         data = data_of(run.config, num_workers=0)
         self.transform, self.normalize = data.transforms["val"], data.normalize
         self.device = chosen(device)
-        try:
-            network: Any = from_checkpoint(path)
-        except (UnpicklingError, RuntimeError) as error:  # of weights that are damaged, or of another network
-            raise UsageError(f"CKPT={path}: its weights cannot be loaded; {flat(str(error))[:200]}") from None
+        network: Any = from_checkpoint(path)
         layout = torch.channels_last if run.config.get("channels_last") else torch.contiguous_format
         self.network: nn.Module = network.to(self.device, memory_format=layout)
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from torch import nn
 
+from dotcom.errors import UsageError, flat
 from dotcom.models.classifier import Classifier
 from dotcom.models.detector import Detector
 from dotcom.models.dotcom import DoTCoM
@@ -36,13 +38,20 @@ def from_checkpoint(path: str | Path, ema: bool = True) -> nn.Module:
         ema: Take the moving average of the weights if the run kept one.
 
     Raises:
-        ValueError: If the file is no checkpoint of a run of ours.
+        ValueError: If the file is no checkpoint of a run of ours, or its weights cannot be loaded.
     """
-    saved = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError:  # whose message advises to let the file run code
+        reason = "it is damaged, or holds more than tensors and plain values, and could run code"
+        raise UsageError(f"{path}: its weights cannot be loaded; {reason}") from None
     if not isinstance(saved, dict) or "config" not in saved or "state_dict" not in saved:
         raise ValueError(f"{path} is not a checkpoint of a dotcom run")
     network = from_config(saved["config"]["task"]["model"], str(path))
-    network.load_state_dict(names_of_ours(saved, ema))
+    try:
+        network.load_state_dict(names_of_ours(saved, ema))
+    except RuntimeError as error:  # of another network
+        raise UsageError(f"{path}: its weights cannot be loaded; {flat(str(error))[:200]}") from None
     return network.eval()
 
 
