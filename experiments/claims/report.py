@@ -27,6 +27,9 @@ hand.
 - *reproduced*: what we count, or the README's own table, gives the printed digits, rounded or cut off. For
   multiply-accumulates that is said of the network at the image size it was published for, and `how` names each way of
   counting that fits: all, convolutions and linear layers (without the products of attention), or convolutions alone.
+  Detectors and segmenters are held against each head that we offer, as the README names none; `how` names the one that
+  fits, and DoTCoM-Base and DoTCoM-Large fit with different ones. Of the training command it says only that
+  `experiment=imagenet` has the same setting.
 - *contradicted*: it gives other digits. The note says what else would.
 - *not testable here*: no ImageNet-1k, MS-COCO, PASCAL VOC or Exynos 2100 at hand, or the network is not named.
 

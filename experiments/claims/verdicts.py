@@ -66,11 +66,13 @@ def classifier(claim: Claim) -> Outcome:
     if claim.quantity == "parameters":
         return compared(claim.readme, cost.parameters)
     found = compared(claim.readme, plain(cost))
-    if found.verdict == CONTRADICTED and compared(claim.readme, cost.macs).verdict == REPRODUCED:
-        found = compared(claim.readme, cost.macs)
     ways = found.how.removeprefix("nearest: ").removesuffix(", cut off").split(" / ")
-    everything = "" if networks.ALL in ways else f"; all: {cost.macs[networks.ALL] / 1e9:.3f} G"
-    return replace(found, how=f"{found.how}, at {cost.image_size}{everything}")
+    more = [] if networks.ALL in ways else [networks.ALL]
+    norms = {networks.WITH_NORMS: cost.macs[networks.WITH_NORMS]}
+    if found.verdict == CONTRADICTED and compared(claim.readme, norms).verdict == REPRODUCED:
+        more += norms  # a way that no other row needs is told, and does not count
+    told = "".join(f"; {way}: {cost.macs[way] / 1e9:.3f} G" for way in more)
+    return replace(found, how=f"{found.how}, at {cost.image_size}{told}")
 
 
 def plain(cost: networks.Cost) -> dict[str, int]:
@@ -163,7 +165,8 @@ def compared(printed: str, ways: Mapping[str, float]) -> Outcome:
 
 def nearest(printed: str, ways: Mapping[str, float]) -> str:
     """The name of the value that comes nearest."""
-    return min(ways, key=lambda way: abs(ways[way] - value_of(printed)))
+    value = float(number(printed)) * UNITS[unit(printed)]
+    return min(ways, key=lambda way: abs(ways[way] - value))
 
 
 def number(printed: str) -> str:

@@ -140,7 +140,7 @@ def opened(saved: Any, size: int | None, images: int) -> Any:
     if others < 1:
         raise UsageError(f"{saved.path}: its data have too few validation images to judge any but {CALIBRATION}")
     side = size or saved.config["data"]["val_transform"].get("image_size", saved.config.get("image_size"))
-    return Source(saved, saved.config["data"], side, min(images, others))
+    return Source(saved, saved.config["data"], side, min(images, others), int8=True)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ from dotcom.benchmark.statistics import paired_ratio, percentiles
 from dotcom.benchmark.table import contended, machine, turns_of
 
 ABSENT = "-"
-SKETCH = "A first sketch in ONNX Runtime, with the 19 peers of timm, had 0.94, and 0.70 with DoTCoM at 224."
 
 
 @dataclass(frozen=True)
@@ -99,8 +98,7 @@ def as_markdown(study: Study) -> str:
         table(main_table(study)),
         "![the README's latency against ours](latency.png)",
         "## Is it the same order?",
-        "Spearman's rho between the README's milliseconds on the phone and each column, number of rows in brackets. "
-        + SKETCH,
+        "Spearman's rho between the README's milliseconds on the phone and each column, number of rows in brackets.",
         table(agreement_table(study)),
         "## Networks of equal accuracy",
         f"DoTCoM over peers whose top-1 in the README is within {EQUAL} points: paired by round, median with 20 to "

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from dotcom.deploy.fuse import fuse
-from dotcom.models import Classifier, Detector, DoTCoM, DoTCoMConfig, Segmenter
+from dotcom.models import FAT, Classifier, Detector, DoTCoM, DoTCoMConfig, EdgeViT, EdgeViTConfig, FATConfig, Segmenter
 from dotcom.models.blocks import ResidualBlock
 from dotcom.models.cost import parameters
 from dotcom.models.dot import CoBias
@@ -92,6 +92,14 @@ def test_fuse__computes_the_same(config, task, co_bias, dtype):
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
+def test_fuse__of_a_network_in_training_is_in_evaluation_mode(config):
+    network = made(config, "classifier").train()
+    fused = fuse(network)
+    assert network.training
+    assert not any(module.training for module in fused.modules())
+    assert difference(network.eval(), fused, torch.randn(1, 3, 64, 64)) < TOLERANCE[torch.float32]
+
+
 @pytest.mark.parametrize("block", BLOCKS)
 @pytest.mark.parametrize("dtype", TOLERANCE)
 def test_fuse__computes_the_same_with_every_block(config, block, dtype):
@@ -163,9 +171,10 @@ def test_fuse__keeps_the_first_co_bias(config):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(("padding", "left"), [(0, 0), (1, 1)])
-def test_fuse__folds_a_norm_ahead_only_where_nothing_is_padded(padding, left):
-    network = randomised(nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3, padding=padding, bias=False)))
+@pytest.mark.parametrize(("padding", "groups", "left"), [(0, 1, 0), (1, 1, 1), (0, 3, 1)])
+def test_fuse__folds_a_norm_ahead_only_where_nothing_is_padded_or_grouped(padding, groups, left):
+    convolution = nn.Conv2d(3, 3, 3, padding=padding, groups=groups, bias=False)
+    network = randomised(nn.Sequential(nn.BatchNorm2d(3), convolution))
     fused, images = fuse(network), torch.randn(1, 3, 64, 64)
     assert count(fused, nn.BatchNorm2d) == left
     assert difference(network, fused, images) < TOLERANCE[torch.float32]
@@ -185,6 +194,20 @@ def test_fuse__leaves_a_norm_alone_whose_input_something_else_reads():
     fused = fuse(network)
     assert count(fused, nn.BatchNorm2d) == 1
     assert torch.equal(network(images), fused(images))
+
+
+def test_fuse__leaves_a_convolution_alone_whose_output_is_returned():
+    class Both(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.convolution, self.norm = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
+
+        def forward(self, x):
+            x = self.convolution(x)
+            return x, self.norm(x)
+
+    network, images = randomised(Both()), torch.randn(1, 3, 64, 64)
+    assert difference(network, fuse(network), images) == 0
 
 
 def test_fuse__leaves_a_convolution_alone_that_is_used_twice():
@@ -243,6 +266,23 @@ def test_fuse__could_merge_paths_of_qg_only_for_many_times_the_products(first):
             form(x)
         products.append(counter.get_total_flops())
     assert products[1] / products[0] > 2.5
+
+
+PEERS = {  # and how many norms stay: the one that heads of EdgeViT read
+    "edgevit": (lambda: EdgeViT(EdgeViTConfig(channels=(8, 8, 16, 16), depths=(1, 1, 1, 1), head_dim=8)), 1),
+    "fat": (lambda: FAT(FATConfig(channels=(8, 8, 16, 16), heads=(1, 2, 2, 4), depths=(2, 1, 1, 1))), 0),
+}
+
+
+@pytest.mark.parametrize("peer", PEERS)
+@pytest.mark.parametrize("task", ["classifier", "segmenter"])
+def test_fuse__folds_the_norms_of_our_own_peers_also_dilated(peer, task):
+    torch.manual_seed(0)
+    make, left = PEERS[peer]
+    network = randomised(TASKS[task](make())).to(torch.float64, memory_format=torch.channels_last)
+    fused = fuse(network)
+    assert difference(network, fused, torch.randn(1, 3, 64, 64, dtype=torch.float64)) < TOLERANCE[torch.float64]
+    assert count(fused, nn.BatchNorm2d) == left
 
 
 @pytest.mark.parametrize("name", ["mobilenetv2_100", "repvit_m0_9"])

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchvision.ops import clip_boxes_to_image
 
 from dotcom.deploy.graph import DetectionGraph, Graph, deployed
+from dotcom.deploy.tokens import Standardise
 from dotcom.models import Classifier, Detector, DoTCoM, Segmenter
 from dotcom.models.dot import Attention, DoTBlock
 
@@ -69,6 +70,13 @@ def test_deployed__is_exact_in_float64(backbone, runtime):
     images = torch.randn(1, 3, SIZE, SIZE, dtype=torch.float64)
     logits = network(images)
     assert (deployed(network, SIZE, runtime)(images)[0] - logits).abs().max() < 1e-10 * logits.std()
+
+
+def test_standardise__divides_by_the_norms_own_deviation():
+    """Tokens that hardly vary, where the small constant under the root is most of it."""
+    norm = nn.LayerNorm(8, eps=1e-4).double()
+    x = 1e-3 * torch.randn(2, 5, 8, dtype=torch.float64)
+    assert torch.allclose(Standardise(norm)(x), norm(x), rtol=0, atol=1e-12)
 
 
 def test_deployed__leaves_the_network_alone(backbone):

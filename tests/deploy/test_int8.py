@@ -196,15 +196,47 @@ def test_write__takes_the_ranges_of_activations_from_the_calibration_images_alon
         int8.write("onnx", graph, tmp_path / "int8.onnx", [], agreement(graph), floor=0.7)
 
 
-def test_source__judges_on_images_that_did_not_calibrate(monkeypatch):
-    """Of what ``dotcom export`` and ``experiments.int8`` give to ``write``."""
-    drawn = [Sample(image, label) for label, image in enumerate(images(5, seed=0))]
-    monkeypatch.setattr(export, "samples", lambda data, task, size, count: drawn[:count])
+@pytest.mark.parametrize(
+    ("available", "asked", "judged", "calibrated"),
+    [(9, 3, 3, 2), (5, 3, 3, 2), (5, 4, 3, 2), (4, 9, 2, 2), (3, 9, 2, 1), (2, 9, 1, 1), (1, 9, 1, 0)],
+)
+def test_source__judges_on_images_that_did_not_calibrate(monkeypatch, available, asked, judged, calibrated):
+    """Of what ``dotcom export`` and ``experiments.int8`` give to ``write``, also where there are few."""
+    all_of_them = [Sample(image, label) for label, image in enumerate(images(available, seed=0))]
+    monkeypatch.setattr(export, "samples", lambda data, task, size, count: all_of_them[:count])
     monkeypatch.setattr(export, "CALIBRATION", 2)
     source = export.Source.__new__(export.Source)
-    source.run, source.data, source.image_size, source.images = SimpleNamespace(task="Classification"), {}, SIZE, 3
-    assert [sample.target for sample in source.checked_on] == [0, 1, 2]
-    assert [image is sample.image for image, sample in zip(source.calibration, drawn[3:], strict=True)] == [True, True]
+    source.run, source.data, source.image_size = SimpleNamespace(task="Classification"), {}, SIZE
+    source.images, source.int8 = asked, True
+    assert len(source.checked_on) == judged
+    assert len(source.calibration) == calibrated
+    assert not {id(sample.image) for sample in source.checked_on} & set(map(id, source.calibration))
+
+
+def test_lowest__is_a_point_below_and_of_a_small_score_a_tenth():
+    assert int8.lowest(0.8) == pytest.approx(0.79)
+    assert int8.lowest(0.05) == pytest.approx(0.045)
+    assert int8.lowest(0.0) == 0.0
+    assert int8.lowest(0.004) > 0  # a file that finds nothing does not pass
+
+
+def test_card__tells_how_many_images_calibrated_and_how_many_judged(monkeypatch, tmp_path):
+    asked: dict[str, Any] = {}
+
+    def written(name, graph, path, calibration, judge, floor):
+        asked.update(calibration=calibration, floor=floor)
+        return {"score": 1.0}
+
+    monkeypatch.setattr(int8, "write", written)
+    judge = SimpleNamespace(published=None)
+    monkeypatch.setattr(export, "scored", lambda judge, run, samples: 0.05)
+    drawn = [Sample(image, 0) for image in images(5, seed=0)]
+    source = SimpleNamespace(
+        int8=True, network=None, judge=judge, graph=lambda name: None, checked_on=drawn[:3], calibration=drawn[3:]
+    )
+    said = export.write("onnx", source, tmp_path / "a.onnx")
+    assert said == {"score": 1.0, "images": {"calibrated": 2, "judged": 3}}
+    assert asked == {"calibration": drawn[3:], "floor": pytest.approx(0.045)}
 
 
 def test_coreml__writes_int8_weights_and_judges_a_simulation(tmp_path):

@@ -41,7 +41,7 @@ def network_of(task: str) -> torch.nn.Module:
     return network.eval()
 
 
-def source_of(task: str, folder: Path, monkeypatch, images: int = 4) -> Source:
+def source_of(task: str, folder: Path, monkeypatch, images: int = 4, int8: bool = False) -> Source:
     """A checkpoint whose weights are those of ``network_of``: the smallest published network takes too long here."""
     register_resolvers()
     with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -50,7 +50,7 @@ def source_of(task: str, folder: Path, monkeypatch, images: int = 4) -> Source:
     (folder / "best.ckpt").write_bytes(b"weights")
     classes = [f"class {number}" for number in range(config["data"]["num_classes"])]
     monkeypatch.setattr(exporting, "from_checkpoint", lambda path: network_of(task))
-    return Source(SavedRun(folder / "best.ckpt", config, classes, task), config["data"], 64, images)
+    return Source(SavedRun(folder / "best.ckpt", config, classes, task), config["data"], 64, images, int8)
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def out(tmp_path) -> Path:
 @pytest.mark.parametrize("task", TASKS)
 def test_file__agrees_with_the_network_on_real_images(task, out, tmp_path, monkeypatch):
     source = source_of(task, tmp_path, monkeypatch)
-    done = export("torch", source, out, int8=False)
+    done = export("torch", source, out)
     assert done.fidelity.images == 4
     assert done.fidelity.difference < 1e-4
     assert done.fidelity.agreement == 1.0
@@ -89,7 +89,7 @@ def test_file__agrees_with_the_network_on_real_images(task, out, tmp_path, monke
 def test_detections__come_out_of_a_file_whose_runtime_suppresses(out, tmp_path, monkeypatch):
     if missing := formats.missing("onnx"):
         pytest.skip(f"onnx is not installed, it lacks {', '.join(missing)}: pip install 'dotcom[onnx]'")
-    done = export("onnx", source_of("Detection", tmp_path, monkeypatch), out, int8=False)
+    done = export("onnx", source_of("Detection", tmp_path, monkeypatch), out)
     assert done.fidelity.agreement == 1.0
     assert done.fidelity.compared > 100
     card = json.loads((out / f"{done.path.name}.json").read_text())
@@ -123,7 +123,7 @@ def test_wrong_file__is_caught_and_deleted(task, out, tmp_path, monkeypatch):
     monkeypatch.setattr(formats.module("torch"), "write", lambda graph, path: path.write_bytes(b"wrong") and None)
     monkeypatch.setattr(formats.module("torch"), "load", lambda path: runner(wrong))
     with pytest.raises(RejectedError, match=r"differs by .* of the spread; expected 0\.001 at most"):
-        export("torch", source, out, int8=False)
+        export("torch", source, out)
     assert list(out.iterdir()) == []
 
 
@@ -135,7 +135,7 @@ def test_file__from_before_stays_when_a_new_one_is_wrong(out, tmp_path, monkeypa
     monkeypatch.setattr(formats.module("torch"), "write", lambda graph, path: path.write_bytes(b"wrong") and None)
     monkeypatch.setattr(formats.module("torch"), "load", lambda path: runner(perturbed(source.graph("torch"), 0.1)))
     with pytest.raises(RejectedError):
-        export("torch", source, out, int8=False)
+        export("torch", source, out)
     assert [(file.name, file.read_bytes()) for file in out.iterdir()] == [("a_b_c-64.pt2", b"before")]
 
 
@@ -148,7 +148,7 @@ def test_file__that_this_machine_cannot_run_is_written_and_said_to_be_unchecked(
     monkeypatch.setattr("sys.platform", "linux")
     source = source_of("Classification", tmp_path, monkeypatch)
     for _ in range(2):  # the second time, a folder has to be replaced
-        done = export("coreml", source, out, int8=False)
+        done = export("coreml", source, out)
     assert done.fidelity is None
     card = json.loads((out / "a_b_c-64.mlpackage.json").read_text())
     assert card["not_run"] == "Core ML runs on macOS only"
@@ -226,4 +226,4 @@ def test_weights__that_cannot_be_loaded_are_named(tmp_path, monkeypatch):
     source = source_of("Classification", tmp_path, monkeypatch)
     monkeypatch.undo()
     with pytest.raises(UsageError, match=r"best\.ckpt: its weights cannot be loaded"):
-        Source(source.run, source.data, 64, 4)
+        Source(source.run, source.data, 64, 4, int8=False)

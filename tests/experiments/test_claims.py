@@ -139,6 +139,14 @@ def test_several_ways__are_all_named_if_they_fit():
     ways = {"a": 1.04e9, "b": 1.2e9, "c": 0.96e9}
     assert verdicts.compared("1.0G", ways) == Outcome(verdict=REPRODUCED, measured="1.040 G", how="a / c")
     assert verdicts.compared("1.3G", ways) == Outcome(verdict=CONTRADICTED, measured="1.200 G", how="nearest: b")
+    assert verdicts.compared("1.3", ways).how == "nearest: b"  # the unit that the README forgot once
+
+
+def test_norms__are_told_but_reproduce_nothing():
+    """0.56 of EdgeViT-XXS fits no way of counting that another row takes."""
+    (one,) = verdicts.outcomes([claim("exynos", "EdgeViT-XXS", "MACs", "0.56")])
+    assert one.verdict == CONTRADICTED
+    assert one.how == "nearest: all, at 224; all and norms, as fvcore counts: 0.557 G"
 
 
 @pytest.mark.parametrize(

@@ -48,22 +48,22 @@ def run(arguments: argparse.Namespace) -> int:
     folder = writable(arguments.out or arguments.ckpt.parent / "export")
     from dotcom.deploy.export import Source
 
-    source = Source(saved, data, size, images)
+    source = Source(saved, data, size, images, arguments.int8)
     print(f"{arguments.ckpt}: {saved.task}, {size}x{size} pixels, to {folder}", flush=True)
-    failed = [name for name in names if not written(name, source, folder, arguments.int8)]
+    failed = [name for name in names if not written(name, source, folder)]
     if failed:
         print(f"{len(failed)} of {counted(len(names), 'format')} failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
 
 
-def written(name: str, source: "Source", folder: Path, int8: bool) -> bool:
+def written(name: str, source: "Source", folder: Path) -> bool:
     """Export one format and say how it went."""
     from dotcom.deploy.export import RejectedError, export
 
     if sys.stderr.isatty():
         print(f"{name}: writing; this may take a minute", file=sys.stderr)
     try:
-        done = export(name, source, folder, int8)
+        done = export(name, source, folder)
     except RejectedError as error:
         for line in str(error).splitlines():
             print(f"{name}: deleted, because the file {line}", file=sys.stderr)

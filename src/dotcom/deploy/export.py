@@ -9,7 +9,6 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -26,7 +25,6 @@ from dotcom.models.cost import macs, parameters
 from dotcom.record import write_json
 
 CALIBRATION = 64  # images, of which the ranges of activations are taken
-LOST = 0.01  # of the score, at most, by int8
 
 SUPPRESSION = {"onnx": suppression.append_to_onnx, "openvino": suppression.append_to_openvino}
 
@@ -57,14 +55,15 @@ class Source:
         run: The checkpoint.
         data: ``data`` of a configuration, where the images to check files on come from.
         image_size: N.
-        images: How many to check on.
+        images: How many to check on, at most.
+        int8: Draw others for calibration, too.
 
     Raises:
         UsageError: If the weights cannot be loaded, or the network takes other sizes only.
     """
 
-    def __init__(self, run: SavedRun, data: Mapping[str, Any], image_size: int, images: int) -> None:
-        self.run, self.data, self.image_size, self.images = run, data, image_size, images
+    def __init__(self, run: SavedRun, data: Mapping[str, Any], image_size: int, images: int, int8: bool) -> None:
+        self.run, self.data, self.image_size, self.images, self.int8 = run, data, image_size, images, int8
         self.network: nn.Module = from_checkpoint(run.path)
         fixed = getattr(self.network.backbone, "fixed_size", None)
         if fixed and tuple(fixed) != (image_size, image_size):
@@ -76,15 +75,22 @@ class Source:
         return deployed(self.network, self.image_size, runtime)
 
     @cached_property
+    def drawn(self) -> tuple[list[Sample], list[Sample]]:
+        """Images to check on and, for int8, others to calibrate on: ``CALIBRATION``, or half of all if that is less."""
+        found = samples(self.data, self.run.task, self.image_size, self.images + CALIBRATION * self.int8)
+        others = min(CALIBRATION, len(found) // 2) if self.int8 else 0
+        count = min(self.images, len(found) - others)
+        return found[:count], found[count:]
+
+    @property
     def checked_on(self) -> list[Sample]:
         """Images to check on."""
-        return samples(self.data, self.run.task, self.image_size, self.images)
+        return self.drawn[0]
 
-    @cached_property
+    @property
     def calibration(self) -> list[formats.Array]:
-        """Other images, if the data have more."""
-        more = samples(self.data, self.run.task, self.image_size, self.images + CALIBRATION)
-        return [sample.image for sample in more[self.images :] or more[:CALIBRATION]]
+        """Images that nothing is checked on."""
+        return [sample.image for sample in self.drawn[1]]
 
     @cached_property
     def facts(self) -> dict[str, Any]:
@@ -100,7 +106,7 @@ class Source:
         }
 
 
-def export(name: str, source: Source, folder: Path, int8: bool) -> Written:
+def export(name: str, source: Source, folder: Path) -> Written:
     """Write one format into a folder, with its card.
 
     Raises:
@@ -108,9 +114,9 @@ def export(name: str, source: Source, folder: Path, int8: bool) -> Written:
         UsageError: If int8 is out of reach.
     """
     module = formats.module(name)
-    with unseen(folder, f"{stem(source, int8)}{module.SUFFIX}") as path:
-        quantised = write(name, source, path, int8)
-        precision = "int8" if int8 else "float16" if name == "coreml" else "float32"
+    with unseen(folder, f"{stem(source)}{module.SUFFIX}") as path:
+        quantised = write(name, source, path)
+        precision = "int8" if source.int8 else "float16" if name == "coreml" else "float32"
         why = formats.unrunnable(name)
         run = None if why else module.load(path)
         fidelity = run and checked(source, run, precision)
@@ -122,7 +128,7 @@ def export(name: str, source: Source, folder: Path, int8: bool) -> Written:
         raw = not card.returns_detections(outputs)
         content |= {"postprocessing": card.postprocessing(source.run.task, raw)}
         content |= {"int8": quantised, "fidelity": fidelity and asdict(fidelity), "not_run": why}
-        content |= {"tolerance": tolerance(precision) if fidelity else None} | card.origin(name, made)
+        content |= {"tolerance": TOLERANCES[precision].as_json() if fidelity else None} | card.origin(name, made)
         for file in made:
             move(file, folder / file.name)
     write_json(folder / f"{path.name}.json", content)
@@ -141,15 +147,16 @@ def unseen(folder: Path, name: str) -> Iterator[Path]:
         rmtree(temporary, ignore_errors=True)
 
 
-def write(name: str, source: Source, path: Path, int8: bool) -> dict[str, Any] | None:
+def write(name: str, source: Source, path: Path) -> dict[str, Any] | None:
     """Write a file that has not been checked; returns what int8 has to say of itself."""
     graph, quantised = source.graph(name), None
-    if int8:
+    if source.int8:
         from dotcom.deploy import int8 as quantisation
 
         judge = partial(scored, source.judge, samples=source.checked_on)
-        floor = judge(source.judge.published) - LOST
+        floor = quantisation.lowest(judge(source.judge.published))
         quantised = quantisation.write(name, graph, path, source.calibration, judge, floor)
+        quantised |= {"images": {"calibrated": len(source.calibration), "judged": len(source.checked_on)}}
     else:
         formats.module(name).write(graph, path)
     if isinstance(source.network, Detector) and name in SUPPRESSION:
@@ -175,15 +182,10 @@ def example(source: Source, run: Runner | None) -> dict[str, Any]:
         return dict(zip(graph.outputs, (output.numpy() for output in graph(graph.example)), strict=True))
 
 
-def stem(source: Source, int8: bool) -> str:
+def stem(source: Source) -> str:
     """The name of a file without its suffix: run, size, precision."""
     name = re.sub(r"[^\w.-]+", "_", str(source.run.config.get("run_name") or source.run.path.stem))
-    return f"{name}-{source.image_size}{'-int8' if int8 else ''}"
-
-
-def tolerance(precision: str) -> dict[str, float | None]:
-    """As JSON takes it, which knows no infinity."""
-    return {key: value if np.isfinite(value) else None for key, value in asdict(TOLERANCES[precision]).items()}
+    return f"{name}-{source.image_size}{'-int8' if source.int8 else ''}"
 
 
 def move(source: Path, target: Path) -> None:

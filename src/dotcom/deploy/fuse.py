@@ -56,7 +56,7 @@ def fuse(network: nn.Module) -> nn.Module:
             _fold_second_co_bias(module)
         elif isinstance(module, ResidualBlock):
             _move_skip_bias(module)
-    return network.requires_grad_(False)
+    return network.eval().requires_grad_(False)  # what came new, too
 
 
 @torch.no_grad()
@@ -73,19 +73,15 @@ def fold_norms(network: nn.Module) -> None:
     for hook in hooks:
         hook.remove()
     reads.note(outputs)
-    folded: set[str] = set()
     for first, second in reads.pairs():
         layers: list[Any] = [network.get_submodule(name) for name in (first, second)]
         norm = second if isinstance(layers[1], nn.BatchNorm2d) else first
-        if norm in folded:
-            continue
         if norm == second:
             network.set_submodule(first, fuse_conv_bn_eval(*layers))
             network.set_submodule(norm, getattr(layers[1], "act", nn.Identity()))  # timm's norms also activate
         elif _takes_norm(*layers):
             _fold_ahead(*layers)
             network.set_submodule(norm, nn.Identity())
-        folded.add(norm)
 
 
 def _takes_norm(norm: nn.BatchNorm2d, convolution: nn.Conv2d) -> bool:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -28,6 +28,10 @@ class Tolerance:
     agreement: float
     lost: float
     least: float
+
+    def as_json(self) -> dict[str, float | None]:
+        """The limits as JSON takes them, which knows no infinity."""
+        return {key: value if math.isfinite(value) else None for key, value in asdict(self).items()}
 
 
 TOLERANCES = {

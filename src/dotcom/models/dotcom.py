@@ -8,10 +8,9 @@ from torch import Tensor, nn
 from dotcom.models.blocks import BLOCKS, BlockKind, MV2Block, ResidualBlock, conv
 from dotcom.models.dot import CoBiasKind, DoTBlock
 from dotcom.models.init import init_weights
+from dotcom.models.staged import Staged
 
 Variant = Literal["tiny", "small", "base", "large"]
-
-MULTIPLE = 32  # the last stage strides by 32, and a patch of the stride-16 map is 2x2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,36 +64,29 @@ class Backbone(Protocol):
         """Give the last map the stride of the one before it, if the network can."""
 
 
-class DoTCoM(nn.Module):
+class DoTCoM(Staged):
     """A feature pyramid: images (B, 3, H, W), normalised -> four maps at strides 4, 8, 16 and 32.
 
     Source: DoTCoM README, Fig. 1, and the published code.
     Note: ``block`` replaces the QIB blocks of stages 1 to 4 and leaves stem, MV2 exits and last QG as they are.
-
-    Attributes:
-        channels: Width of each returned map.
-        strides: Input pixels per cell of each returned map.
-
-    Raises:
-        ValueError: In ``forward``, if H or W is no multiple of 32.
     """
 
     def __init__(self, config: DoTCoMConfig) -> None:
-        super().__init__()
+        outer = config.outer
+        super().__init__((config.early[1], outer[1], outer[2], config.last))
         block = BLOCKS[config.block]
         stem, (first, early) = config.stem, config.early
         self.stem = nn.Sequential(conv(3, stem, 3, 2, activation_layer=nn.ReLU), MV2Block(stem, first))
 
         def mechanism(width_in: int, i: int, stride: int) -> nn.Sequential:
-            inner, outer, depth = config.inner[i], config.outer[i], config.depths[i]
+            inner, depth = config.inner[i], config.depths[i]
             return nn.Sequential(
                 block(width_in, inner, stride, 6),
                 block(inner, inner, 1, 6),
                 DoTBlock(inner, depth, config.co_bias),
-                MV2Block(inner, outer),
+                MV2Block(inner, outer[i]),
             )
 
-        outer = config.outer
         self.stages = nn.ModuleList(
             [
                 nn.Sequential(block(first, early, 2, 6), block(early, early, 1, 6)),
@@ -103,8 +95,6 @@ class DoTCoM(nn.Module):
                 ResidualBlock(outer[2], config.last, 2, groups=4),
             ]
         )
-        self.channels: tuple[int, ...] = (early, outer[1], outer[2], config.last)
-        self.strides: tuple[int, ...] = (4, 8, 16, 32)
         init_weights(self, "backbone")
 
     @classmethod
@@ -113,44 +103,3 @@ class DoTCoM(nn.Module):
         if variant not in VARIANTS:
             raise ValueError(f"variant must be one of {tuple(VARIANTS)}, got {variant!r}")
         return cls(replace(VARIANTS[variant], **changes))
-
-    def keep(self, num_stages: int) -> Self:
-        """Drop the stages after the first ``num_stages`` (1 to 4), so that no parameter goes unused."""
-        if not 1 <= num_stages <= len(self.stages):
-            raise ValueError(f"num_stages must be 1 to {len(self.stages)}, got {num_stages}")
-        self.stages = self.stages[:num_stages]
-        self.channels, self.strides = self.channels[:num_stages], self.strides[:num_stages]
-        return self
-
-    def dilate(self) -> Self:
-        """Let the last stage stride by 1 and dilate instead: output stride 16, with the same parameters.
-
-        Source: DeepLabV3 (arXiv:1706.05587), Section 3.1: what followed a removed stride of 2 gets dilation 2.
-        """
-        if len(self.stages) < 4:
-            raise ValueError(f"only the fourth stage can be dilated, {len(self.stages)} are left")
-        last: Any = self.stages[3]
-        last.conv1[0].stride = last.skip[0].stride = (1, 1)
-        last.conv2[0].dilation = last.conv2[0].padding = (2, 2)
-        self.strides = (*self.strides[:3], 16)
-        return self
-
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        check_size(*images.shape[-2:])
-        x = self.stem(images)
-        maps = []
-        for stage in self.stages:
-            x = stage(x)
-            maps.append(x)
-        return tuple(maps)
-
-
-def check_size(height: int, width: int) -> None:
-    """Raise ValueError, naming the nearest valid sizes, unless both sides are multiples of 32."""
-    if height % MULTIPLE or width % MULTIPLE or not height or not width:
-        lower, upper = (
-            "x".join(str(max(MULTIPLE, (side + up) // MULTIPLE * MULTIPLE)) for side in (height, width))
-            for up in (0, MULTIPLE - 1)
-        )
-        nearest = lower if lower == upper else f"{lower} and {upper}"
-        raise ValueError(f"image sides must be multiples of {MULTIPLE}, got {height}x{width}; nearest: {nearest}")

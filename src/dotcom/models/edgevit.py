@@ -60,7 +60,7 @@ class SparseAttention(nn.Module):
     The first pixel of each patch speaks for it; all such tokens attend to each other, and a transposed convolution
     gives every pixel of the patch its share of the result.
 
-    Source: EdgeViT (arXiv:2205.03436), Section 3.2, Fig. 3b and 3c.
+    Source: EdgeViT (arXiv:2205.03436).
     Note: propagation starts as a copy of the token to each pixel of its patch.
 
     Args:
@@ -111,7 +111,7 @@ class Transformer(nn.Module):
 class LGLBlock(nn.Sequential):
     """Local aggregation, global sparse attention, local propagation: (B, C, H, W) -> (B, C, H, W).
 
-    Source: EdgeViT, Section 3.2, Fig. 2c; a depthwise convolution before each half tells positions.
+    Source: EdgeViT (arXiv:2205.03436); a depthwise convolution before each half tells positions.
     Note: without patches (``patch=1``) there is nothing to aggregate for, and the local half is left out, as in the
         published code; with it, no published count would be met.
 
@@ -163,12 +163,13 @@ def to_map(tokens: Tensor, height: int) -> Tensor:
 class EdgeViT(Staged):
     """A feature pyramid: images (B, 3, H, W), normalised -> four maps at strides 4, 8, 16 and 32.
 
-    Source: EdgeViT (arXiv:2205.03436), Section 3; sizes and widths as published, 0.6, 1.1 and 1.9 G
-        multiply-accumulates at 224, as ours.
+    Source: EdgeViT (arXiv:2205.03436) and the released code for the sizes. 0.6, 1.1 and 1.9 G multiply-accumulates at
+        224 as published.
     Note: published and released disagree on depths and parameters. With the depths that readers quote from the paper,
         XS (1, 1, 2, 2) and S (1, 2, 3, 2), it would be 7.26 and 8.76 M parameters, 0.99 and 1.37 G: neither figure.
         We take those of the released code, which meet 4.1 and 6.7 M (XS is 6.770, cut off) and all three costs. S then
-        has 13.1 M parameters where the paper prints 11.1; no natural depths have both 11.1 M and 1.9 G.
+        has 13.1 M parameters where the paper prints 11.1; of all depths up to 8, only (1, 5, 3, 3) and (6, 1, 2, 4)
+        have both 11.1 M and 1.9 G.
     Note: the batch norm that precedes the classifier stands at the end of the last stage, so that every head reads it.
     """
 

@@ -50,7 +50,7 @@ class AdaptiveAttention(nn.Module):
     All pixels ask; keys and values come from a finely down-sampled map. A depthwise convolution of the queries,
     modulated by itself, is the local context. Each of the two contexts is then weighted by the other.
 
-    Source: FAT (arXiv:2306.00396), Section 3.2, Fig. 3 (FASA).
+    Source: FAT (arXiv:2306.00396), FASA.
     Note: the published code leaves out the weighting of the global context by the local one; we keep both directions,
         which the paper is named after. Neither costs a parameter or a multiply-accumulate that is counted.
 
@@ -94,7 +94,7 @@ def modulated(x: Tensor, by: Tensor) -> Tensor:
 def sampler(channels: int, sampling: int) -> nn.Sequential:
     """Halve height and width until ``sampling`` is reached: (B, C, H, W) -> (B, C, H / sampling, W / sampling).
 
-    Source: FAT, Section 3.2, fine-grained downsampling: strided depthwise convolutions with mixing between them.
+    Source: FAT (arXiv:2306.00396), fine-grained downsampling: strided depthwise convolutions with mixing between them.
     """
     layers: list[nn.Module] = []
     while sampling > 1:
@@ -125,7 +125,7 @@ class ConvPerceptron(nn.Module):
     With ``stride`` 2 it leads to the next stage, and its shortcut is a convolution.
 
     Shape: (B, C_in, H, W) -> (B, C_out, H / stride, W / stride).
-    Source: FAT, Section 3.3 (ConvFFN).
+    Source: FAT (arXiv:2306.00396), ConvFFN.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
@@ -160,7 +160,7 @@ def stem(channels: int) -> nn.Sequential:
 class FAT(Staged):
     """A feature pyramid: images (B, 3, H, W), normalised -> four maps at strides 4, 8, 16 and 32.
 
-    Source: FAT (arXiv:2306.00396), Section 3 and the released code for the sizes. 4.5, 7.8 and 13.5 M parameters as
+    Source: FAT (arXiv:2306.00396) and the released code for the sizes. 4.5, 7.8 and 13.5 M parameters as
         published; 0.7, 1.2 and 2.0 G multiply-accumulates at 224 are those of convolutions and linear layers, without
         the products of attention.
     Note: a block that ends a stage strides in its second half. That half begins the next stage here, so that a map is

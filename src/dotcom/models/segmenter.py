@@ -8,8 +8,9 @@ from torchvision.models.segmentation.deeplabv3 import ASPP
 from torchvision.models.segmentation.fcn import FCNHead
 
 from dotcom.models.blocks import conv
-from dotcom.models.dotcom import MULTIPLE, Backbone
+from dotcom.models.dotcom import Backbone
 from dotcom.models.init import init_weights
+from dotcom.models.staged import MULTIPLE
 from dotcom.models.weights import load_weights
 
 SegmentationHead = Literal["deeplabv3", "mobilevit"]

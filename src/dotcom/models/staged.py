@@ -4,7 +4,7 @@ from typing import Any, Self
 
 from torch import Tensor, nn
 
-from dotcom.models.dotcom import check_size
+MULTIPLE = 32  # the last stage strides by 32, and a patch of the stride-16 map is 2x2
 
 
 class Staged(nn.Module):
@@ -61,3 +61,14 @@ class Staged(nn.Module):
             x = stage(x)
             maps.append(x)
         return tuple(maps)
+
+
+def check_size(height: int, width: int) -> None:
+    """Raise ValueError, naming the nearest valid sizes, unless both sides are multiples of 32."""
+    if height % MULTIPLE or width % MULTIPLE or not height or not width:
+        lower, upper = (
+            "x".join(str(max(MULTIPLE, (side + up) // MULTIPLE * MULTIPLE)) for side in (height, width))
+            for up in (0, MULTIPLE - 1)
+        )
+        nearest = lower if lower == upper else f"{lower} and {upper}"
+        raise ValueError(f"image sides must be multiples of {MULTIPLE}, got {height}x{width}; nearest: {nearest}")

@@ -5,7 +5,7 @@ from typing import Any, Self
 from torch import Tensor, nn
 
 from dotcom.errors import causes, did_you_mean, flat, spelled
-from dotcom.models.dotcom import check_size
+from dotcom.models.staged import check_size
 
 STRIDES = (4, 8, 16, 32)
 
