@@ -9,7 +9,7 @@ from experiments.rewrites.randomised import randomised
 from torch import Tensor, nn
 from torchvision.ops import clip_boxes_to_image
 
-from dotcom.deploy.graph import DetectionGraph, Graph, deployed
+from dotcom.deploy.graph import Graph, deployed
 from dotcom.deploy.tokens import Standardise
 from dotcom.models import Classifier, Detector, DoTCoM, Segmenter
 from dotcom.models.dot import Attention, DoTBlock
@@ -97,12 +97,6 @@ def test_graph__has_fixed_shapes_of_four_axes_and_known_operations(backbone, tas
     assert {str(node.target).split(".")[1] for node in nodes} <= set(ALLOWED.split())
 
 
-def test_graph__of_a_detector_holds_no_anchor_generation(backbone):
-    graph = deployed(made(backbone, "detector"), SIZE)
-    assert isinstance(graph, DetectionGraph)
-    assert not {"arange", "meshgrid", "stack"} & {str(node.target).split(".")[1] for node in operations(graph)}
-
-
 class Small(nn.Module):
     """A backbone of one DoT block, whose conversion is quick."""
 
@@ -132,10 +126,6 @@ def left_out(graph: nn.Module) -> Counter[str]:
 def test_executorch__delegates_the_network_as_a_whole():
     network = randomised(Classifier(Small(), 3))
     assert left_out(deployed(network, 32, "executorch")) == {"executorch_call_delegate": 1}
-    published = left_out(network)  # four cuts at matrix products, two at norms, and the last mean
-    assert published["executorch_call_delegate"] > 5
-    assert published["aten.expand_copy.default"] == 4
-    assert published["aten.native_layer_norm.default"] == 2
 
 
 def test_deployed__for_torch_keeps_attention_as_one_operation(backbone):

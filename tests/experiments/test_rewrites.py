@@ -5,7 +5,7 @@ import sys
 
 import pytest
 import torch
-from experiments.rewrites.forms import FORMS, PUBLISHED, WITHOUT
+from experiments.rewrites.forms import FORMS, WITHOUT
 from experiments.rewrites.randomised import randomised
 
 from conftest import REPO
@@ -25,12 +25,6 @@ def test_form_without_first_co_bias__is_another_function(classifier):
     images = torch.randn(1, 3, 64, 64)
     (logits,) = FORMS[WITHOUT](randomised(classifier), 64, "onnx")(images)
     assert (logits - classifier(images)).abs().max() > 1e-3 * logits.std()
-
-
-def test_published_form__has_the_six_axes_that_the_deployed_one_has_not(classifier):
-    exported = torch.export.export(FORMS[PUBLISHED](classifier.eval(), 64, ""), (torch.zeros(1, 3, 64, 64),))
-    values = [node.meta.get("val") for node in exported.graph.nodes]
-    assert max(value.dim() for value in values if isinstance(value, torch.Tensor)) == 6
 
 
 def test_rewrites__names_a_wrong_runtime():
