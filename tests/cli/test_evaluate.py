@@ -70,6 +70,7 @@ def test_tables__name_data_classes_and_scores(checkpoints, capsys):
         (["data=image_folder", "data.root=/nowhere/at/all"], "data.root=/nowhere/at/all: no such folder"),
         (["data.batch_size=many"], "data.batch_size=many: expected a whole number"),
         (["data.batch_size=0"], "data.batch_size=0: expected a number above 0"),
+        (["data.val_transform=5"], "data.val_transform: a group of settings; expected one of data.val_transform."),
         (["data.batch_size=1,2"], "data.batch_size=1,2: expected one value"),
         (["data.val_transform._target_=os.system"], "data.val_transform._target_: the data of this checkpoint have no"),
         (["seed=3"], "seed: expected data=CHOICE or data.KEY=VALUE"),
@@ -85,6 +86,17 @@ def test_classes__of_another_name_are_refused(checkpoints, refused, photos):
         (photos / split / "dark").rename(photos / split / "ape")
     said = refused("evaluate", checkpoints("classification"), f"data.root={photos}")
     assert "it knows class 'dark' where these data have 'ape'" in said
+
+
+@pytest.mark.parametrize("group", ["image_size", "task.model", "data.val_transform"])
+def test_configuration__that_lacks_something_is_refused(group, checkpoints, refused, tmp_path):
+    saved = torch.load(checkpoints("classification"), weights_only=True)
+    config = json.loads(json.dumps(saved["config"]))
+    *way, last = group.split(".")
+    inner = config[way[0]] if way else config
+    del inner[last]
+    torch.save({**saved, "config": config}, tmp_path / "less.ckpt")
+    assert "its configuration lacks" in refused("evaluate", tmp_path / "less.ckpt")
 
 
 def test_checkpoint__has_nothing_else_called(checkpoints, refused, tmp_path):

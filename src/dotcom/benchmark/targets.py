@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from dotcom.checkpoint import config_of, read_plain
 from dotcom.deploy import formats
 from dotcom.errors import CONF, SHARED, UsageError, did_you_mean, listed
 from dotcom.hardware import cores
+from dotcom.inference.saved_run import saved_run
 
 SIZES = ("dotcom_tiny", "dotcom_small", "dotcom_base", "dotcom_large")
 RUNTIMES = ("torch", "onnx", "executorch", "openvino", "litert")
@@ -62,8 +62,7 @@ def target(word: str) -> Target:
         hint = did_you_mean(word, known_models()) or f"; expected a file, or one of {listed(known_models(), 40)}"
         raise UsageError(f"{word}: no such model{hint}")
     if path.suffix == ".ckpt":
-        config = config_of("checkpoint", word, read_plain("checkpoint", word))
-        return Target("/".join(path.parts[-2:]), "checkpoint", str(path), config["image_size"])
+        return Target("/".join(path.parts[-2:]), "checkpoint", str(path), saved_run(path).config["image_size"])
     formats.of_file(path)
     return Target(path.name, "file", str(path), size_on(card_of(path)))
 

@@ -21,7 +21,6 @@ IMAGES, IMAGES_INT8 = 64, 256  # one point of accuracy is to be seen
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Spell the command line."""
-    parser.usage = "dotcom export CKPT [data.KEY=VALUE ...] --to FORMATS [option ...]"  # argparse wants this order
     parser.add_argument("ckpt", type=Path, metavar="CKPT", help="best.ckpt or last.ckpt of a run")
     parser.add_argument("--to", required=True, metavar="FORMATS", help=f"some of {','.join(formats.FORMATS)}")
     parser.add_argument("--int8", action="store_true", help="quantised, at most a point less accurate, or no file")
@@ -31,7 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--images", metavar="N", help=f"validation images to check each file on (default: {IMAGES}; int8 {IMAGES_INT8})"
     )
     parser.add_argument(
-        "overrides", nargs="*", metavar="data.KEY=VALUE", help="such as data.root=PATH; or data=CHOICE, another set"
+        "overrides",
+        nargs="*",
+        default=[],
+        metavar="data.KEY=VALUE",
+        help="such as data.root=PATH; or data=CHOICE, another set",
     )
 
 
@@ -91,7 +94,7 @@ def chosen(words: str) -> list[str]:
 def numbers(arguments: argparse.Namespace, saved: SavedRun) -> tuple[int, int]:
     """Size and number of images, from the options or their defaults."""
     transform = saved.config["data"]["val_transform"]
-    default = transform.get("image_size", saved.config.get("image_size"))
+    default = transform.get("image_size", saved.config["image_size"])
     size = number("--size", arguments.size or default)
     if size % MULTIPLE:
         near = max(MULTIPLE, MULTIPLE * round(size / MULTIPLE))

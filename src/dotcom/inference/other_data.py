@@ -34,6 +34,10 @@ def data_config(run: SavedRun, given: Sequence[str]) -> dict[str, Any]:
             raise UsageError(f"{override.input_line}: expected one value, as in {key}=value")
     change = _chosen if "data" in overrides else _own
     cfg, defaults = change(run, overrides)
+    for key in overrides:
+        if key != "data" and isinstance(group := OmegaConf.select(defaults, key), DictConfig):
+            within = [f"{key}.{name}=..." for name in map(str, group) if not name.startswith("_")]
+            raise UsageError(f"{key}: a group of settings; expected one of {listed(within)}")
     check_types(cfg, defaults)
     check_ranges(cfg)
     config = cast(dict[str, Any], OmegaConf.to_container(cfg.data, resolve=True, throw_on_missing=True))

@@ -42,10 +42,15 @@ def saved_run(path: Path) -> SavedRun:
     task = str(config["task"]["_target_"]).rpartition(".")[2]
     if task not in METRICS:
         raise UsageError(f"CKPT={path}: it is of the task {task}; expected one of {', '.join(METRICS)}")
+    shape = [config["task"].get("model"), config["data"].get("val_transform")]
+    if not all(isinstance(group, dict) for group in shape) or not isinstance(config.get("image_size"), int):
+        lack = "task.model, data.val_transform or image_size"
+        raise UsageError(f"CKPT={path}: its configuration lacks {lack}; it is damaged, or of another version")
     count = config["data"].get("num_classes")
     if not isinstance(count, int):
         raise UsageError(f"CKPT={path}: its configuration has data.num_classes={count}; expected a number")
-    classes = [str(name) for name in content.get("classes") or [f"class {number}" for number in range(count)]]
-    if len(classes) != count:
-        raise UsageError(f"CKPT={path}: it names {len(classes)} classes, its configuration says {count}")
-    return SavedRun(path, config, classes, task)
+    named = content.get("classes") or [f"class {number}" for number in range(count)]
+    if not isinstance(named, list) or len(named) != count:
+        names = len(named) if isinstance(named, list) else named
+        raise UsageError(f"CKPT={path}: it names {names} classes, its configuration says {count}")
+    return SavedRun(path, config, [str(name) for name in named], task)
