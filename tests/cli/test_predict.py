@@ -294,6 +294,13 @@ def test_device__that_is_not_there_is_refused(checkpoints, refused):
     assert "device=cuda: there is none" in refused("predict", path, path.parent / "photos", "--device", "cuda")
 
 
+def test_drawings__of_an_earlier_call_in_the_same_folder_are_no_pictures(tmp_path):
+    for name in ("a.png", "drawings/a.png.jpg", "masks/a.png.png", "inner/drawings/b.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_bytes(b"")
+    assert find_pictures([tmp_path], without=tmp_path) == [tmp_path / "a.png", tmp_path / "inner/drawings/b.png"]
+
+
 def test_weights__that_are_damaged_are_refused(checkpoints, refused, tmp_path):
     path = checkpoints("classification")
     saved = torch.load(path, weights_only=True)

@@ -36,7 +36,7 @@ def data_config(run: SavedRun, given: Sequence[str]) -> dict[str, Any]:
     cfg, defaults = change(run, overrides)
     for key in overrides:
         if key != "data" and isinstance(group := OmegaConf.select(defaults, key), DictConfig):
-            within = [f"{key}.{name}=..." for name in group if not str(name).startswith("_")]
+            within = [f"{key}.{name}=..." for name in map(str, group) if not name.startswith("_")]
             raise UsageError(f"{key}: a group of settings; expected one of {listed(within)}")
     check_types(cfg, defaults)
     check_ranges(cfg)

@@ -20,6 +20,7 @@ EXTENSIONS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
     *(".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".jp2", ".j2k"),
 )
+DRAWN = ("drawings", "masks")  # folders of a PredictionFolder
 KINDS = "JPEG, PNG, WebP, GIF, BMP, TIFF, PPM, AVIF or JPEG 2000"
 DEEP = ("I", "I;16", "I;16B", "I;16L", "I;16N")  # grey of 16 bits, which Pillow would cut off at 255
 DAMAGE = (  # how Pillow's decoders answer what is no picture, or a damaged one
@@ -95,7 +96,8 @@ def find_pictures(paths: Sequence[Path], without: Path | None = None) -> list[Pa
 
     Args:
         paths: Files, whatever they are called, and folders.
-        without: A folder to leave out, since it holds what an earlier call has drawn.
+        without: A folder to leave out, since it holds what an earlier call has drawn; if it is one of ``paths``, its
+            folders ``drawings`` and ``masks``.
 
     Raises:
         UsageError: If one of ``paths`` does not exist, or there is no picture at all.
@@ -113,7 +115,12 @@ def find_pictures(paths: Sequence[Path], without: Path | None = None) -> list[Pa
 
 def _inside(folder: Path, without: Path | None) -> Iterator[Path]:
     for place, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".") and not _same(Path(place, name), without)]
+        made = DRAWN if _same(Path(place), without) else ()
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith(".") and name not in made and not _same(Path(place, name), without)
+        ]
         for name in names:
             file = Path(place, name)
             if name.lower().endswith(EXTENSIONS) and not name.startswith(".") and file.is_file():
