@@ -29,8 +29,11 @@ DEMO_segmentation := fashion_masks
 demo: install
 	$(BIN)/python train.py data=$(SET)
 
+SIGNALS := tests/sweep tests/test_kill.py # they send signals, also to their own process
+
 test: install
-	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --max-worker-restart=0 $(SIGNALS:%=--ignore=%)
+	$(BIN)/python -m pytest $(SIGNALS)
 
 test-litert: litert
 	.venv-litert/bin/python -m pytest tests/deploy/test_litert.py
