@@ -10,6 +10,7 @@ import torch
 from dotcom.benchmark import measure, networks, targets
 from dotcom.cli import main
 from dotcom.models import Classifier, DoTCoM, DoTCoMConfig
+from recorded import config_of
 
 pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
 pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
@@ -42,7 +43,8 @@ def folder(tmp_path_factory):
 def mixed(folder, tmp_path_factory):
     """Results of a checkpoint in PyTorch, the file that the model left, and one that no runtime can read."""
     where = tmp_path_factory.mktemp("run")
-    torch.save({"config": {"image_size": 64}, "state_dict": {}}, where / "best.ckpt")
+    config = config_of("data=fashion", "image_size=64", "hardware=cpu")
+    torch.save({"config": config, "state_dict": {}}, where / "best.ckpt")
     (where / "broken.onnx").write_bytes(b"no graph")
     words = (where / "best.ckpt", folder / "files" / "dotcom_tiny-64.onnx", where / "broken.onnx")
     assert benchmark(where, *words, "--runtimes", "torch", memory=lambda row, threads: None) == 1
