@@ -62,8 +62,8 @@ def measured(name: str, source: Any, lost: float, rounds: int, folder: Path) -> 
         "int8": f"{facts['score']:.4f}",
         "float layers": f"{len(facts['float_layers'])} of {len(facts['float_layers']) + facts['quantised']}",
         "SQNR, dB": f"{facts['sqnr_db']:.1f}",
-        "float MB": f"{megabytes(before):.2f}",
-        "int8 MB": f"{megabytes(after):.2f}",
+        "float MB": f"{formats.size(before) / 1e6:.2f}",
+        "int8 MB": f"{formats.size(after) / 1e6:.2f}",
     }
     if formats.unrunnable(name):
         return row | {"float / int8 time": "not run here", "quartiles": ""}
@@ -86,12 +86,6 @@ def paired(one: Runner, other: Runner, images: Sequence[Array], rounds: int) -> 
         if number >= 0:
             ratios.append(spent[0] / spent[1])
     return ratios
-
-
-def megabytes(path: Path) -> float:
-    """Of a file, a pair of files of one stem, or a folder."""
-    files = path.rglob("*") if path.is_dir() else {path, path.with_suffix(".bin")}
-    return sum(file.stat().st_size for file in files if file.is_file()) / 1e6
 
 
 def main(argv: Sequence[str] | None = None) -> None:

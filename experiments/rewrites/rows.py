@@ -11,7 +11,7 @@ from torch import nn
 
 from dotcom.deploy import formats
 from dotcom.deploy.formats import Runner
-from dotcom.deploy.graph import Graph
+from dotcom.deploy.int8.draft import runner
 
 EAGER = "torch eager"
 BF16 = "openvino bf16"
@@ -64,7 +64,7 @@ def row(network: nn.Module, variant: str, runtime: str, form: str, size: int, fo
     name = RUNTIMES[runtime][0]
     graph = FORMS[form](network, size, name)
     if runtime == EAGER:
-        return Row(variant, runtime, form, "as torch", eager(graph))
+        return Row(variant, runtime, form, "as torch", runner(graph, graph.outputs))
     module = formats.module(name)
     place = "".join(letter if letter.isalnum() else "-" for letter in form)
     path = folder / f"{variant}-{size}-{name}-{place}{module.SUFFIX}"
@@ -73,17 +73,6 @@ def row(network: nn.Module, variant: str, runtime: str, form: str, size: int, fo
     if runtime == BF16:
         return Row(variant, runtime, form, *in_bf16(path))
     return Row(variant, runtime, form, NODES[name](path), module.load(path, 1))
-
-
-def eager(graph: Graph) -> Runner:
-    """PyTorch itself, module by module."""
-
-    @torch.inference_mode()
-    def run(images: Any) -> dict[str, Any]:
-        outputs = graph(torch.from_numpy(images))
-        return dict(zip(graph.outputs, (output.numpy() for output in outputs), strict=True))
-
-    return run
 
 
 def in_bf16(path: Path) -> tuple[str, Runner]:

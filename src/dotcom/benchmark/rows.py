@@ -45,8 +45,7 @@ class Row:
     @property
     def bytes(self) -> int:
         """Of the file, with the weights of OpenVINO's beside it, or of the folder."""
-        parts = [self.path, self.path.with_suffix(".bin")] if self.path.suffix == ".xml" else [self.path]
-        return sum(part.stat().st_size for part in parts if part.exists())
+        return formats.size(self.path)
 
 
 def rows(

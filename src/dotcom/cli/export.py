@@ -75,7 +75,7 @@ def written(name: str, source: "Source", folder: Path) -> bool:
         print(f"{name}: {type(error).__name__}: {flat(str(error))[:300]}", file=sys.stderr)
         return False
     said = done.fidelity.line() if done.fidelity else f"not run here: {done.why}"
-    print(f"{name}: {done.path.name}, {megabytes(done.path):.1f} MB; {said}", flush=True)
+    print(f"{name}: {done.path.name}, {formats.size(done.path) / 1e6:.1f} MB; {said}", flush=True)
     return True
 
 
@@ -134,9 +134,3 @@ def writable(folder: Path) -> Path:
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UsageError(f"--out={folder}: no permission to write there")
     return folder
-
-
-def megabytes(path: Path) -> float:
-    """Of a file, a folder, or a pair of files."""
-    parts = [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path, *path.rglob("*")]
-    return sum(part.stat().st_size for part in parts if part.is_file()) / 1e6

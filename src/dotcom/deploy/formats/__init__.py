@@ -74,6 +74,12 @@ def require(name: str, modules: Sequence[str], extra: str) -> None:
         raise UsageError(f"{name} needs {needs}: pip install 'dotcom[{extra}]'")
 
 
+def size(path: Path) -> int:
+    """Bytes of what a format leaves: a file, a folder, or a pair of files named by its ``.xml``."""
+    parts = [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path, *path.rglob("*")]
+    return sum(part.stat().st_size for part in parts if part.is_file())
+
+
 def named(outputs: Sequence[Array]) -> dict[str, Array]:
     """Outputs by name, from their order."""
     return dict(zip(OUTPUTS[len(outputs)], outputs, strict=True))

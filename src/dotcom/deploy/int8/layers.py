@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
+from dotcom.deploy.formats.torch import exported
 from dotcom.deploy.graph import Graph
 from dotcom.errors import counted
 
@@ -38,7 +39,7 @@ class Layer:
 
 def traced(graph: Graph) -> GraphModule:
     """The graph as a list of operations without side effects."""
-    module = torch.export.export(graph, (graph.example,), strict=False).run_decompositions({}).module()
+    module = exported(graph).run_decompositions({}).module()
     assert isinstance(module, GraphModule)
     return module
 
