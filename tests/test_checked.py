@@ -6,7 +6,8 @@ import pytest
 from omegaconf import OmegaConf, open_dict
 
 import dotcom.tasks
-from dotcom.config import CHOICES, METRICS, RANGES, checked, leaves
+from dotcom.allowed import CHOICES, METRICS, RANGES
+from dotcom.config import checked, leaves
 from dotcom.errors import UsageError
 from dotcom.models.blocks import BlockKind
 from dotcom.models.detector import DetectionLoss

@@ -14,7 +14,7 @@ import wandb
 from experiments.dashboard import INSTALL, main
 
 from conftest import REPO
-from dotcom.config import METRICS
+from dotcom.allowed import METRICS
 from dotcom.errors import UsageError
 from dotcom.logged import GRADIENTS, names
 from wandb_server import Server

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dotcom.allowed import METRICS
 from dotcom.checkpoint import read_plain
-from dotcom.config import METRICS
 from dotcom.errors import UsageError
 
 
