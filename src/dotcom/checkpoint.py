@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from dotcom.errors import UsageError, spelled
 from dotcom.fingerprint import scientific
 from dotcom.processes import is_first
+from dotcom.safetensors import SUFFIX, check_safetensors
 
 SAME_BACKBONE = ("model._target_", "model.variant", "model.name", "block")  # or its weights would not fit
 MUST_MATCH = (
@@ -42,6 +43,9 @@ def check_files(config: dict[str, Any]) -> None:
     ):
         if config[setting] and config[setting] != "timm":
             config[setting] = path = str(Path(str(config[setting])).expanduser())
+            if setting == "weights" and path.endswith(SUFFIX):
+                check_safetensors(setting, Path(path))
+                continue
             content = read_plain(setting, path)
             where = f"hydra.run.dir={config['output_dir']}" if own and setting == "ckpt_path" else f"{setting}={path}"
             if setting == "ckpt_path" or (isinstance(content, dict) and "config" in content):

@@ -116,7 +116,7 @@ def test_suffix__tells_the_format():
 
 def test_missing_package__is_named_with_the_command(monkeypatch, tmp_path):
     monkeypatch.setattr(formats, "find_spec", lambda name: None)
-    for name in formats.FORMATS[:-1]:
+    for name in set(formats.FORMATS) - {"timm", "torch"}:
         with pytest.raises(UsageError, match=rf"{name} needs .*: pip install 'dotcom\[{name}\]'"):
             formats.module(name).write(small(), tmp_path / "file")
     assert formats.missing("torch") == []

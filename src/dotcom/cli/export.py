@@ -44,6 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
     saved = saved_run(arguments.ckpt)
     size, images = numbers(arguments, saved)
     ready(names, arguments.int8)
+    if "timm" in names:
+        formats.module("timm").suits(saved)
     data = data_config(saved, arguments.overrides)
     folder = writable(arguments.out or arguments.ckpt.parent / "export")
     from dotcom.deploy.export import Source

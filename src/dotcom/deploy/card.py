@@ -16,6 +16,7 @@ PACKAGES = {
     "litert": ("torch", "litert-torch", "ai-edge-litert"),
     "coreml": ("torch", "coremltools"),
     "openvino": ("torch", "openvino", "nncf"),
+    "timm": ("torch", "timm", "safetensors"),
     "torch": ("torch",),
 }
 HINTS = {
@@ -24,6 +25,7 @@ HINTS = {
     "litert": "Use the XNNPACK delegate, which is on by default; set the number of threads.",
     "coreml": "iOS 17 or macOS 14 and newer; compute units: all, so that the Neural Engine may be used.",
     "openvino": "Ask for INFERENCE_PRECISION_HINT=f32: some CPUs take bfloat16 otherwise. Keep .xml and .bin together.",
+    "timm": "import dotcom.timm, then timm.create_model('local-dir:FOLDER', pretrained=True); any batch and size.",
     "torch": "torch.export.load; the reader evaluates strings of the file, so load only files that you trust.",
 }
 MEANINGS = {

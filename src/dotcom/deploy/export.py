@@ -150,6 +150,9 @@ def unseen(folder: Path, name: str) -> Iterator[Path]:
 
 def write(name: str, source: Source, path: Path) -> dict[str, Any] | None:
     """Write a file that has not been checked; returns what int8 has to say of itself."""
+    if name == "timm":
+        formats.module(name).write(source.network, source.run, source.facts["preprocessing"], path)
+        return None
     graph, quantised = source.graph(name), None
     if source.int8:
         from dotcom.deploy import int8 as quantisation

@@ -8,6 +8,7 @@ from dotcom.errors import causes, did_you_mean, flat, spelled
 from dotcom.models.staged import check_size
 
 STRIDES = (4, 8, 16, 32)
+OWN = "dotcom_"
 
 
 class TimmBackbone(nn.Module):
@@ -117,9 +118,11 @@ def _published(name: str, pretrained: bool) -> Any:
         import timm
     except ImportError:
         raise ImportError("model=timm needs timm: pip install 'dotcom[timm]'") from None
-    known = sorted({*timm.list_models(), *timm.list_pretrained()})
+    known = sorted(each for each in {*timm.list_models(), *timm.list_pretrained()} if not each.startswith(OWN))
     if name not in known:
         word = spelled(name)  # null where the configuration names none
+        if word.startswith(OWN):  # which import dotcom.timm makes known to timm
+            raise ValueError(f"name={word}: a network of ours; use model={word.partition('.')[0]}")
         longer = sorted((other for other in known if other.startswith(word)), key=len)
         hint = f"; did you mean {longer[0]}?" if longer else did_you_mean(word, known)
         raise ValueError(f"name={word}: timm has no such model{hint or '; timm.list_models() lists them'}")

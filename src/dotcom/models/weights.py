@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from dotcom.errors import listed
+from dotcom.models.timm import TimmBackbone
+from dotcom.safetensors import SUFFIX
 
 # Left: names in github.com/EmPasLab/DoTCoM. ``conv.N`` numbers convolution, norm and activation in one row.
 ORIGINAL_NAMES: list[tuple[str, str]] = [
@@ -38,19 +40,17 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
     """Copy what fits by name and shape into ``network``, and print loaded, skipped and missing.
 
     Heads of another width or another task are left as they are. If the checkpoint holds an exponential
-    moving average, that is what is loaded. The file is opened with ``weights_only=True``.
+    moving average, that is what is loaded. The file is opened with ``weights_only=True``, or is of safetensors.
 
     Args:
         network: Changed in place; its backbone stands under ``backbone.``.
-        path: A checkpoint of ours, a saved state dict of a network or a bare backbone, or of the original.
+        path: A checkpoint of ours, a saved state dict of a network or a bare backbone, or of the original; of a network
+            of timm, one of timm's own names, too.
 
     Raises:
         ValueError: If the file holds no weights, or less than 90 % of the backbone's parameters fit.
     """
-    try:
-        theirs = names_of_ours(torch.load(path, map_location="cpu", weights_only=True))
-    except UnpicklingError:
-        raise ValueError(f"weights={path}: it holds more than tensors and plain values, and could run code") from None
+    theirs = names_of_ours(_under_timm(_read(path), network))
     ours = {name: tensor for name, tensor in network.state_dict().items() if "num_batches_tracked" not in name}
     fits = {name: tensor for name, tensor in theirs.items() if name in ours and tensor.shape == ours[name].shape}
     skipped = [name for name in theirs if name not in fits and "num_batches_tracked" not in name]
@@ -65,6 +65,34 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
         raise ValueError(f"{report}; at least 90 % expected. Is it of another size or block kind?")
     network.load_state_dict(fits, strict=False)
     print(report)
+
+
+def _read(path: str | Path) -> Any:
+    """What a file holds; nothing of it is run.
+
+    Raises:
+        ValueError: If it would have to be.
+        ImportError: If it is of safetensors, and that is not installed.
+    """
+    if str(path).endswith(SUFFIX):
+        try:
+            from safetensors.torch import load_file
+        except ImportError:
+            raise ImportError(f"weights={path} needs safetensors: pip install 'dotcom[timm]'") from None
+        return load_file(path)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError:
+        raise ValueError(f"weights={path}: it holds more than tensors and plain values, and could run code") from None
+
+
+def _under_timm(loaded: Any, network: nn.Module) -> Any:
+    """Names of timm get the place that timm's network has in ours; anything else is returned as it is."""
+    backbone = getattr(network, "backbone", None)
+    names = backbone.network.state_dict().keys() if isinstance(backbone, TimmBackbone) else set()
+    if not isinstance(loaded, dict) or len(names & loaded.keys()) * 2 < len(loaded):
+        return loaded
+    return {f"backbone.network.{name}": value for name, value in loaded.items()}
 
 
 def names_of_ours(loaded: Any, ema: bool = True) -> dict[str, Tensor]:

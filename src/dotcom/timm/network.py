@@ -38,15 +38,14 @@ class TimmDoTCoM(nn.Module):
         drop_rate: Of the dropout before the classifier, in [0, 1].
         block: Kind of the convolution blocks; default as in ``cfg``.
         co_bias: Which Co-Biases there are; default as in ``cfg``.
-        device: Where to build the weights.
-        dtype: Of the weights.
+        device: Of the weights; ``dtype`` as well.
 
     Attributes:
         feature_info: Width (``num_chs``) and stride (``reduction``) of each stage's map, and the stage (``module``).
         num_features: Width of the last map, and of the embedding.
 
     Raises:
-        ValueError: If one of these is out of range; in ``forward``, if H or W is no multiple of 32.
+        ValueError: If an argument is out of range; in ``forward``, if H or W is no multiple of 32.
     """
 
     head: nn.Module
@@ -72,30 +71,25 @@ class TimmDoTCoM(nn.Module):
         with torch.device(device) if device else nullcontext():
             self.backbone = DoTCoM(cfg)
             if in_chans != 3:
-                self._read(in_chans)
+                published: Any = self.backbone.get_submodule("stem.0.0")
+                first = nn.Conv2d(in_chans, published.out_channels, 3, 2, padding=1, bias=False)
+                init_weights(first, "backbone.stem.0.0")
+                self.backbone.set_submodule("stem.0.0", first)
         if output_stride == 16:
             self.backbone.dilate()
         self.in_chans = in_chans
         self.drop_rate = drop_rate
         self.grad_checkpointing = False
         self.num_features = self.head_hidden_size = self.backbone.channels[-1]
-        maps = zip(self.backbone.channels, self.backbone.strides, strict=True)
+        maps = enumerate(zip(self.backbone.channels, self.backbone.strides, strict=True))
         self.feature_info = [
-            {"num_chs": width, "reduction": stride, "module": f"backbone.stages.{i}"}
-            for i, (width, stride) in enumerate(maps)
+            {"num_chs": width, "reduction": stride, "module": f"backbone.stages.{i}"} for i, (width, stride) in maps
         ]
         self.head_drop = nn.Dropout(drop_rate)
         self.to(dtype=dtype)
         self.reset_classifier(num_classes, global_pool)
         hook: Any = self.register_load_state_dict_pre_hook  # which has no types
         hook(rename)
-
-    def _read(self, in_chans: int) -> None:
-        """Let the first convolution read images of other channels than three."""
-        first: Any = self.backbone.get_submodule("stem.0")
-        published = first[0]
-        first[0] = nn.Conv2d(in_chans, published.out_channels, 3, 2, padding=1, bias=False)
-        init_weights(first[0], "backbone.stem.0.0")
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Patterns of the parameters' names, in the order of the layers, for rates that fall towards the stem."""
@@ -122,7 +116,7 @@ class TimmDoTCoM(nn.Module):
 
         Args:
             num_classes: Width of the logits; 0 for no classifier.
-            global_pool: As in the constructor; None to leave it as it is.
+            global_pool: None to leave it as it is.
         """
         pool = self.global_pool if global_pool is None else global_pool
         if pool not in POOLS:
@@ -149,13 +143,12 @@ class TimmDoTCoM(nn.Module):
         Args:
             x: Images.
             indices: Of stages, also from the end; a number n for the last n, None for all.
-            norm: Without effect: the network has no norm after its last stage.
+            norm: Without effect: no norm follows the last stage.
             stop_early: Leave out the stages behind the last one asked for; the last map is then that one's.
             output_fmt: ``"NCHW"``.
             intermediates_only: Return the maps of ``indices`` alone.
         """
-        if output_fmt != "NCHW":
-            raise ValueError(f"output_fmt must be 'NCHW', got {output_fmt!r}")
+        assert output_fmt == "NCHW", "maps are NCHW"
         check_size(*x.shape[-2:])
         taps, maps = taken(indices, len(self.backbone.stages)), []
         x = self.backbone.stem(x)
@@ -172,7 +165,7 @@ class TimmDoTCoM(nn.Module):
 
         Args:
             indices: As in ``forward_intermediates``.
-            prune_norm: Without effect.
+            prune_norm: Without effect, as there.
             prune_head: False keeps the classifier if all of the stages stay.
         """
         count = len(self.backbone.stages)

@@ -26,13 +26,14 @@ def _contexts(stage: nn.Module) -> tuple[AbstractContextManager[None], AbstractC
 
 @contextmanager
 def _without_statistics(stage: nn.Module) -> Iterator[None]:
-    """Batch norms normalise by the batch as they do in training, and leave their running mean and variance alone."""
+    """Batch norms count into copies: what they save for the backward pass must be as many tensors as before."""
     kinds = (nn.BatchNorm2d, nn.SyncBatchNorm)
     norms = [layer for layer in stage.modules() if isinstance(layer, kinds) and layer.training]
-    for norm in norms:
-        norm.track_running_stats = False
+    kept = [(norm, name, value) for norm in norms for name, value in norm.named_buffers()]
+    for norm, name, value in kept:
+        setattr(norm, name, value.clone())
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, name, value in kept:
+            setattr(norm, name, value)

@@ -1,6 +1,7 @@
 """The file formats of runtimes: what each is called, what it needs, and which one a file has.
 
 Each module here has ``write(graph, path)`` and ``load(path, threads)``, and names its modules without importing them.
+A graph is written, or for timm the network itself.
 The input is always one tensor ``images``, float32 (1, 3, N, N), normalised; outputs are named as ``Graph.outputs``.
 """
 
@@ -20,7 +21,7 @@ from dotcom.errors import UsageError
 Array = Any  # a NumPy array; this package is read before NumPy is
 Runner = Callable[[Array], dict[str, Array]]
 
-FORMATS = ("onnx", "executorch", "litert", "coreml", "openvino", "torch")
+FORMATS = ("onnx", "executorch", "litert", "coreml", "openvino", "timm", "torch")
 OUTPUTS = {1: ("logits",), 2: ("boxes", "scores")}  # by their number, for files that keep only an order
 
 
