@@ -133,7 +133,8 @@ def read_plain(setting: str, path: str) -> Any:
             f"{setting}={path}: no such file; a run leaves best.ckpt and last.ckpt in its folder"
         ) from None
     except IsADirectoryError:
-        raise UsageError(f"{setting}={path}: a folder; expected a file, such as {path}/last.ckpt") from None
+        name = "model.safetensors" if Path(path, "model.safetensors").exists() else "last.ckpt"
+        raise UsageError(f"{setting}={path}: a folder; expected a file, such as {path}/{name}") from None
     except (zipfile.BadZipFile, StopIteration, pickle.UnpicklingError, EOFError, OSError):
         raise UsageError(f"{setting}={path}: no PyTorch checkpoint (1.6 or newer), or a damaged one") from None
 
