@@ -6,6 +6,7 @@ import pytest
 import timm
 import torch
 
+from dotcom.checkpoint import check_files
 from dotcom.cli import main
 from dotcom.deploy.formats import timm as folder_of_timm
 from dotcom.errors import UsageError
@@ -82,3 +83,15 @@ def test_safetensors__that_are_none_are_named(tmp_path):
         (tmp_path / "bad").write_bytes(content)
         with pytest.raises(UsageError, match="bad: no safetensors file, or a damaged one"):
             check_safetensors("weights", tmp_path / "bad")
+
+
+def test_weights__of_timm_are_looked_at_before_a_run(tmp_path):
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "model.safetensors").write_bytes(b"")
+    settings = {"fit": True, "ckpt_path": None, "resume": False, "output_dir": str(tmp_path)}
+    for name, said in (
+        ("net", r"a folder; expected a file, such as .*/net/model\.safetensors"),
+        ("a.safetensors", "no such"),
+    ):
+        with pytest.raises(UsageError, match=rf"weights=.*: {said}"):
+            check_files(settings | {"weights": str(tmp_path / name)})

@@ -15,6 +15,7 @@ from dotcom.models.init import init_weights
 from dotcom.models.staged import check_size
 from dotcom.timm.names import rename
 from dotcom.timm.recompute import recomputed
+from dotcom.timm.taps import taken
 
 POOLS = ("avg", "")
 
@@ -71,10 +72,7 @@ class TimmDoTCoM(nn.Module):
         with torch.device(device) if device else nullcontext():
             self.backbone = DoTCoM(cfg)
             if in_chans != 3:
-                published: Any = self.backbone.get_submodule("stem.0.0")
-                first = nn.Conv2d(in_chans, published.out_channels, 3, 2, padding=1, bias=False)
-                init_weights(first, "backbone.stem.0.0")
-                self.backbone.set_submodule("stem.0.0", first)
+                self.backbone.set_submodule("stem.0.0", first_conv(in_chans, cfg.stem))
         if output_stride == 16:
             self.backbone.dilate()
         self.in_chans = in_chans
@@ -145,7 +143,7 @@ class TimmDoTCoM(nn.Module):
             indices: Of stages, also from the end; a number n for the last n, None for all.
             norm: Without effect: no norm follows the last stage.
             stop_early: Leave out the stages behind the last one asked for; the last map is then that one's.
-            output_fmt: ``"NCHW"``.
+            output_fmt: ``"NCHW"``, as maps are laid out.
             intermediates_only: Return the maps of ``indices`` alone.
         """
         assert output_fmt == "NCHW", "maps are NCHW"
@@ -191,10 +189,8 @@ class TimmDoTCoM(nn.Module):
         return self.forward_head(self.forward_features(x))
 
 
-def taken(indices: int | Sequence[int] | None, count: int) -> list[int]:
-    """Indices from the start, of ``count`` stages, as timm lets one name them: the last n, some, or all."""
-    if indices is None or isinstance(indices, int):
-        indices = range(-(count if indices is None else indices), 0)
-    if not len(indices) or not all(-count <= i < count for i in indices):
-        raise ValueError(f"indices must name some of {count} stages, got {list(indices)}")
-    return [i % count for i in indices]
+def first_conv(in_chans: int, out_channels: int) -> nn.Conv2d:
+    """The first convolution, for images of other channels than three."""
+    conv = nn.Conv2d(in_chans, out_channels, 3, 2, padding=1, bias=False)
+    init_weights(conv, "backbone.stem.0.0")
+    return conv
