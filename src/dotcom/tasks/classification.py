@@ -53,7 +53,8 @@ class Classification(Task):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, labels = batch
         loss = self.loss(self.model(images), labels)
-        self.log("train/loss", loss, prog_bar=True)
+        if self.logs:
+            self.log("train/loss", loss)
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:

@@ -76,7 +76,8 @@ class Segmentation(Task):
             loss = self._loss(outputs[0], classes) + AUXILIARY * self._loss(outputs[1], classes)
         else:
             loss = self._loss(outputs, classes)
-        self.log("train/loss", loss, prog_bar=True)
+        if self.logs:
+            self.log("train/loss", loss)
         return loss
 
     def _loss(self, logits: Tensor, classes: Tensor) -> Tensor:
