@@ -25,7 +25,7 @@ class Task(L.LightningModule):
         ema: Decay of an exponential moving average of the weights, in (0, 1), or None for no average. It is
             measured beside the network itself, as ``val_ema/*``.
         channels_last: Lay the weights out as (N, H, W, C), the fast order for convolutions.
-        compile: Compile the network with ``torch.compile``.
+        compile: Compile the network with ``torch.compile``: True or a mode of it, such as ``"reduce-overhead"``.
         backbone_lr: Learning rate of ``model.backbone`` as a fraction of that of everything else.
 
     Attributes:
@@ -40,7 +40,7 @@ class Task(L.LightningModule):
         scheduler: Callable[..., LRScheduler],
         ema: float | None = None,
         channels_last: bool = False,
-        compile: bool = False,
+        compile: bool | str = False,
         backbone_lr: float = 1.0,
     ) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class Task(L.LightningModule):
         if self.ema is not None:
             self.ema.requires_grad_(False)
         if compile:
-            model.compile()  # in place, so the names of the weights stay
+            model.compile(mode="default" if compile is True else compile)  # in place: the names of the weights stay
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
         self.backbone_lr = backbone_lr
