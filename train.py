@@ -78,6 +78,7 @@ def run(config: dict[str, Any], record: Record) -> float:
 def trained(config: dict[str, Any], record: Record) -> dict[str, Any]:
     """Build everything, train, evaluate the best checkpoint, say where to look, and return what came out."""
     import lightning as L
+    import torch
     from hydra.utils import instantiate
 
     from dotcom.loggers import identify
@@ -85,7 +86,10 @@ def trained(config: dict[str, Any], record: Record) -> dict[str, Any]:
     from dotcom.report import describe, report
 
     L.seed_everything(config["seed"], workers=True, verbose=False)
+    torch.set_float32_matmul_precision(config["float32_matmul"])
     task, data = instantiate(config["task"]), instantiate(config["data"])
+    if config["checkpointing"]:
+        task.model.backbone.recompute(config["checkpointing"])
     task.config = config  # every checkpoint carries it
     identify(config)
     loggers, callbacks = (present(instantiate(config[group])) for group in ("logger", "callbacks"))

@@ -6,7 +6,9 @@ from typing import Any
 CHOICES: dict[str, tuple[Any, ...]] = {
     "block": ("basic", "mv2", "qg", "qib"),
     "co_bias": (True, False, "first", "second"),
+    "compile": (False, True, "default", "reduce-overhead", "max-autotune"),
     "data.train_transform.auto_augment": ("rand", "trivial", None),
+    "float32_matmul": ("highest", "high", "medium"),
     "head": ("deeplabv3", "mobilevit"),
     "loss": ("hard_negative", "focal"),
     "retry": ("failed", None),

@@ -67,6 +67,7 @@ def checked(cfg: DictConfig, defaults: DictConfig) -> dict[str, Any]:
     if config["monitor"].startswith("val_ema") and not config["ema"]:
         raise UsageError(f"monitor={config['monitor']}: there is no moving average; add ema=0.999")
     check_model(config)
+    check_checkpointing(config)
     check_files(config)
     return config
 
@@ -84,6 +85,18 @@ def check_model(config: dict[str, Any]) -> None:
         raise UsageError("weights=timm: expected model=timm with it, or weights=<file>")
     if config["pyramid"] and config["data"]["batch_size"] < 2:
         raise UsageError("data.batch_size=1: expected 2 or more, to normalise maps of one pixel over a batch")
+
+
+def check_checkpointing(config: dict[str, Any]) -> None:
+    """The stages to run again are stages that the network has."""
+    stages = config["checkpointing"]
+    if stages != "all" and not (isinstance(stages, list) and all(type(n) is int and 0 <= n <= 4 for n in stages)):
+        expected = "expected all, or a list of numbers from 0 (the stem) to 4, such as [1,2]"
+        raise UsageError(f"checkpointing={spelled(stages)}: {expected}")
+    if stages and "name" in config["model"]:
+        raise UsageError(
+            f"checkpointing={spelled(stages)}: expected a network of ours with it; those of timm have none"
+        )
 
 
 def check_keys(cfg: DictConfig, defaults: DictConfig) -> None:

@@ -15,6 +15,14 @@ DOT_BLOCKS = ("stages.1.0.2", "stages.1.1.2", "stages.2.2")
 SITES = {"bias_in": (True, "first"), "bias_out": (True, "second")}  # of Co-Bias in a DoT block, and the arms with it
 
 
+def due(trainer: Any) -> bool:
+    """Whether the step that a Lightning trainer is in is one of those that it logs.
+
+    In these, numbers are read from the device, which waits for Python meanwhile; in no others.
+    """
+    return bool(trainer._logger_connector.should_update_logs)  # what Lightning itself asks
+
+
 def gradient_norm(parameter: str) -> str:
     """``grad_norm/stages.1`` from ``backbone.stages.1.0.2.bias_in.bias``, a name in the whole network.
 

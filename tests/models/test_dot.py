@@ -32,6 +32,17 @@ def test_attention__equals_softmax_of_scaled_products():
     torch.testing.assert_close(attention(x), attention.out(mixed.transpose(1, 2).reshape(4, 5, 32)))
 
 
+def test_attention__is_in_float32_where_a_cpu_trains_in_bfloat16_and_unchanged_elsewhere(monkeypatch):
+    seen = []
+    attention, real = Attention(16), torch.nn.functional.scaled_dot_product_attention
+    spy = lambda q, k, v: seen.append(q.dtype) or real(q, k, v)  # noqa: E731
+    monkeypatch.setattr("dotcom.models.dot.F.scaled_dot_product_attention", spy)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert attention(torch.rand(2, 5, 16)).dtype == torch.bfloat16
+    attention.bfloat16()(torch.rand(2, 5, 16, dtype=torch.bfloat16))
+    assert seen == [torch.float32, torch.bfloat16]
+
+
 def test_co_bias__adds_one_number_per_channel():
     co_bias = CoBias(3)
     x = torch.rand(2, 3, 4, 4)

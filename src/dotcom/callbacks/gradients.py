@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
-from dotcom.logged import gradient_norm
+from dotcom.logged import due, gradient_norm
 
 
 class GradientNorms(L.Callback):
@@ -18,8 +18,7 @@ class GradientNorms(L.Callback):
     """
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
-        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if not trainer.loggers or not every or (trainer.global_step + 1) % every:
+        if not trainer.loggers or not due(trainer):
             return
         parts: dict[str, list[Tensor]] = defaultdict(list)
         for name, parameter in pl_module.model.named_parameters():  # type: ignore[union-attr]

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 import torch.distributed as dist
 
+from dotcom.callbacks.agreement import Agreement
 from dotcom.callbacks.randomness import random_states, set_random_states
 from dotcom.callbacks.stop import Stopped, StopRequest
 from dotcom.errors import UsageError
@@ -19,9 +19,10 @@ class LastCheckpoint(L.Callback):
     """Keeps ``last.ckpt``, from which a run goes on exactly as if it had not been stopped.
 
     It is written after each epoch, before each validation, every so many steps or minutes, and when the run is asked
-    to stop (SIGTERM, SIGUSR1, Ctrl-C), which ends it with ``Stopped``. A stop waits for the end of the optimiser step;
-    in a validation it does not wait, because the checkpoint before it is exact; with several processes it does, because
-    they do not have equally many batches.
+    to stop (SIGTERM, SIGUSR1, Ctrl-C), which ends it with ``Stopped``. A stop waits for the end of the optimiser step,
+    with several processes for the end of the one that begins next, in the course of which they agree to it; in a
+    validation it does not wait, because the checkpoint before it is exact; with several processes it does, because they
+    do not have equally many batches.
 
     Note: Lightning calls no hook once the metrics of a step or an epoch are logged, and what it saves in the hooks
         before that loses them. So its loops are extended where they end a step and an epoch.
@@ -36,6 +37,7 @@ class LastCheckpoint(L.Callback):
         self.path = Path(folder) / "last.ckpt"
         self.every_steps, self.every_minutes = every_steps, every_minutes
         self.request = StopRequest()
+        self.agreement = Agreement()
         self.step = 0  # of the last look
         self.saved = 0.0  # when
         self.saving: str | None = None  # where in the course of training
@@ -45,7 +47,11 @@ class LastCheckpoint(L.Callback):
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if stage == "fit":
-            loop = trainer.fit_loop
+            loop: Any = trainer.fit_loop
+            self.agreement = Agreement(trainer.world_size)
+            # Lightning asks the first process in every step whether it got the signal that StopRequest has taken over,
+            # and makes every device wait for the answer
+            loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
             extend(loop.epoch_loop, lambda: self._after_batch(trainer))
             extend(loop, lambda: self._after_epoch(trainer))
 
@@ -65,34 +71,33 @@ class LastCheckpoint(L.Callback):
             # Lightning would have done it, had the number of steps not been asked for before the checkpoint was read
             trainer.train_dataloader.load_state_dict(self.place)  # type: ignore[union-attr]
 
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.world_size > 1:
+            self.agreement.ask(self.request.number, self._late())
+
     def _after_batch(self, trainer: L.Trainer) -> None:
+        if trainer.world_size == 1:
+            self.agreement.ask(self.request.number, self._late())
+        stop, late = self.agreement.answer() or (0, 0)  # no answer where a resumed run goes on with its validation
         if trainer.global_step == self.step or trainer.is_last_batch:
             return  # gradients are still being accumulated, or the end of the epoch follows at once
         self.step = trainer.global_step
-        stop, due = self._agreed(trainer, self.request.number, self._due())
-        if stop or due:
+        if stop or late or (self.every_steps and self.step % self.every_steps == 0):
             self._save(trainer, "step")
         if stop:
             raise Stopped(stop)
 
-    def _due(self) -> bool:
-        steps, minutes = self.every_steps, self.every_minutes
-        late = bool(minutes) and time.monotonic() - self.saved >= 60 * (minutes or 0)
-        return late or (bool(steps) and self.step % (steps or 1) == 0)
+    def _late(self) -> bool:
+        return self.every_minutes is not None and time.monotonic() - self.saved >= 60 * self.every_minutes
 
     def _after_epoch(self, trainer: L.Trainer) -> None:
         self.step = trainer.global_step
         self._save(trainer, "epoch")
-        if stop := self._agreed(trainer, self.request.number)[0]:
+        self.agreement.ask(self.request.number)
+        if stop := self.agreement.answer()[0]:
             raise Stopped(stop)
-
-    def _agreed(self, trainer: L.Trainer, *values: int) -> list[int]:
-        """The largest of each value over all processes, so that none of them acts alone."""
-        if trainer.world_size == 1:
-            return list(values)
-        shared = torch.tensor(values, device=trainer.strategy.root_device)
-        dist.all_reduce(shared, dist.ReduceOp.MAX)
-        return shared.tolist()
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.state.fn == "fit" and not trainer.sanity_checking:

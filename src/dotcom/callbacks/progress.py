@@ -10,31 +10,33 @@ import lightning as L
 from lightning.pytorch.callbacks import RichProgressBar
 from rich.console import Console
 
-from dotcom.logged import GRADIENTS
+from dotcom.logged import GRADIENTS, due
 from dotcom.record import write_json
 
 PAUSE = 2.0  # seconds between two states of progress.json
+BLINK = 0.2  # seconds between two states of the bar
 
 
 class Progress(RichProgressBar):
     """Shows epoch, loss, metrics, images/s and the time left of the whole training.
 
-    Without a terminal (a log file, a pipe) only the lines are printed.
+    Without a terminal (a log file, a pipe) only the lines are printed. The bar shows the loss of the last step that was
+    logged: to read another, the device would have to wait.
 
     ``progress.json`` holds ``epoch``, how many are done, as a fraction; ``epochs``; ``step``, how many optimiser steps
     are done; ``score``, that of the best checkpoint; ``left``, in seconds; and ``updated``, in Unix time.
 
     Args:
         folder: Where that file goes.
-        refresh_rate: Batches between two states of the bar.
     """
 
-    def __init__(self, folder: str, refresh_rate: int = 10) -> None:
-        super().__init__(refresh_rate=refresh_rate, leave=False)
+    def __init__(self, folder: str) -> None:
+        super().__init__(leave=False)
         self.path = Path(folder) / "progress.json"
         self.live = Console().is_terminal
-        self.started = self.epoch_started = self.first_epoch = self.written = 0.0
+        self.started = self.epoch_started = self.first_epoch = self.written = self.drawn = 0.0
         self.images = 0
+        self.read: dict[str, Any] = {}  # what the bar shows of the metrics
 
     @property
     def is_enabled(self) -> bool:
@@ -54,20 +56,29 @@ class Progress(RichProgressBar):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self.images += len(batch[0]) * trainer.world_size
-        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
-        if time.perf_counter() - self.written > PAUSE:
+        now, last = time.perf_counter(), batch_idx + 1 == trainer.num_training_batches
+        if self.live and due(trainer):
+            self._read(trainer, pl_module)
+        if now - self.drawn > BLINK or last:
+            self.drawn = now
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        if now - self.written > PAUSE:
             self._write(trainer, trainer.current_epoch + (batch_idx + 1) / trainer.num_training_batches)
 
     def _get_train_description(self, current_epoch: int) -> str:
         return f"epoch {current_epoch + 1}/{self.trainer.max_epochs}"
 
     def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
-        shown = super().get_metrics(trainer, pl_module)
-        shown.pop("v_num", None)
+        shown = {name: value for name, value in self.read.items() if name != "v_num"}
         if trainer.training and (batches := trainer.num_training_batches):
             shown["images/s"] = round(self.images / (time.perf_counter() - self.epoch_started))
             shown["left"] = self.time_left(trainer, trainer.current_epoch + trainer.fit_loop.batch_idx / batches)
         return shown
+
+    def _read(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        # not logged with prog_bar=True, of which Lightning would read the value in every step
+        loss = {name: float(value) for name, value in trainer.callback_metrics.items() if name == "train/loss"}
+        self.read = super().get_metrics(trainer, pl_module) | loss
 
     def time_left(self, trainer: L.Trainer, epochs_done: float) -> str:
         """Hours, minutes and seconds until the last epoch ends, at the pace so far."""
@@ -101,6 +112,8 @@ class Progress(RichProgressBar):
         self._write(trainer, trainer.current_epoch)  # once more: the last epoch may have made the best checkpoint
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self.live:
+            self._read(trainer, pl_module)
         super().on_train_epoch_end(trainer, pl_module)
         if not trainer.is_global_zero:
             return

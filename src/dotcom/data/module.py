@@ -14,6 +14,7 @@ from torch.utils.data.distributed import DistributedSampler
 from torchvision.transforms import v2
 
 from dotcom.data.batches import OwnDraws, ReadableBatches, SeededOrder, Share, outlive_the_signal, stack_readable
+from dotcom.data.normalization import Normalization
 from dotcom.data.preflight import check_readable
 from dotcom.errors import listed
 
@@ -78,7 +79,7 @@ class DataModule(L.LightningDataModule):
         self.seed = seed
         self.repeats = repeats
         self.check = check
-        self.normalize = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(mean), list(std))])
+        self.normalize = Normalization(mean, std)
         blends = {v2.MixUp: mixup, v2.CutMix: cutmix}
         chosen = [blend(alpha=float(alpha), num_classes=num_classes) for blend, alpha in blends.items() if alpha]
         self.blend = v2.RandomChoice(chosen) if chosen else None

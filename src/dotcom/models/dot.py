@@ -51,7 +51,19 @@ class Attention(nn.Module):
             rearrange(part, "g n (heads d) -> g heads n d", heads=self.heads)
             for part in self.qkv(self.norm(x)).chunk(3, dim=-1)
         )
-        return self.out(rearrange(F.scaled_dot_product_attention(q, k, v), "g heads n d -> g n (heads d)"))
+        return self.out(rearrange(attend(q, k, v), "g heads n d -> g n (heads d)"))
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Scaled dot-product attention of queries, keys and values (G, heads, N, d); on a CPU always in float32.
+
+    PyTorch's kernel takes longer in bfloat16 than in float32 there if heads are as narrow as ours: with mixed precision
+    a training step of DoTCoM-Tiny at 128 pixels takes 1.4 times as long.
+    """
+    if q.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+        with torch.autocast("cpu", enabled=False):
+            return F.scaled_dot_product_attention(q.float(), k.float(), v.float())
+    return F.scaled_dot_product_attention(q, k, v)
 
 
 class FeedForward(nn.Sequential):

@@ -1,5 +1,6 @@
 """The DoTCoM backbone and its four published sizes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, Self, get_args
 
@@ -62,6 +63,9 @@ class Backbone(Protocol):
 
     def dilate(self) -> Self:
         """Give the last map the stride of the one before it, if the network can."""
+
+    def recompute(self, stages: Sequence[int] | Literal["all"]) -> Self:
+        """Let these stages run once more in the backward pass, instead of keeping what they compute."""
 
 
 class DoTCoM(Staged):

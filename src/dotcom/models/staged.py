@@ -1,8 +1,11 @@
 """What networks of a stem and four stages share: their maps, and how heads cut and dilate them."""
 
-from typing import Any, Self
+from collections.abc import Sequence
+from typing import Any, Literal, Self
 
 from torch import Tensor, nn
+
+from dotcom.models.recompute import recomputed
 
 MULTIPLE = 32  # the last stage strides by 32, and a patch of the stride-16 map is 2x2
 
@@ -27,6 +30,7 @@ class Staged(nn.Module):
         super().__init__()
         self.channels = channels
         self.strides: tuple[int, ...] = (4, 8, 16, 32)
+        self.recomputed: frozenset[int] = frozenset()
 
     def keep(self, num_stages: int) -> Self:
         """Drop the stages after the first ``num_stages`` (1 to 4), so that no parameter goes unused."""
@@ -53,14 +57,24 @@ class Staged(nn.Module):
             self.strides = (*self.strides[:3], 16)
         return self
 
+    def recompute(self, stages: Sequence[int] | Literal["all"]) -> Self:
+        """Let these stages keep nothing for the backward pass but their input; they run once more in it.
+
+        Args:
+            stages: Numbers from 1 to 4, 0 for the stem, or all of them. One that ``keep`` has dropped is left out.
+        """
+        numbers = range(5) if stages == "all" else stages
+        if wrong := [number for number in numbers if number not in range(5)]:
+            raise ValueError(f"stages must be all, or numbers from 0 (the stem) to 4, got {wrong[0]}")
+        self.recomputed = frozenset(map(int, numbers))
+        return self
+
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         check_size(*images.shape[-2:])
-        x = self.stem(images)
-        maps = []
-        for stage in self.stages:
-            x = stage(x)
-            maps.append(x)
-        return tuple(maps)
+        maps = [images]
+        for number, part in enumerate((self.stem, *self.stages)):
+            maps.append(recomputed(part, maps[-1]) if number in self.recomputed else part(maps[-1]))
+        return tuple(maps[2:])
 
 
 def check_size(height: int, width: int) -> None:

@@ -1,6 +1,7 @@
 """Any network of timm behind the contract of our backbone, so that peers train under the same recipe."""
 
-from typing import Any, Self
+from collections.abc import Sequence
+from typing import Any, Literal, Self
 
 from torch import Tensor, nn
 
@@ -97,6 +98,10 @@ class TimmBackbone(nn.Module):
         self.network = dilated.train(self.training)
         self._describe()
         return self
+
+    def recompute(self, stages: Sequence[int] | Literal["all"]) -> Self:
+        """Refuse: timm's own way would let batch norm count each batch twice in its running statistics."""
+        raise ValueError(f"name={self.name}: networks of timm keep what they compute; expected no stages, got {stages}")
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         self._check_size(*images.shape[-2:])

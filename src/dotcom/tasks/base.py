@@ -12,6 +12,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
+from dotcom.logged import due
+
 
 class Task(L.LightningModule):
     """Holds ``model`` and steps its optimiser and schedule once per batch.
@@ -23,7 +25,7 @@ class Task(L.LightningModule):
         ema: Decay of an exponential moving average of the weights, in (0, 1), or None for no average. It is
             measured beside the network itself, as ``val_ema/*``.
         channels_last: Lay the weights out as (N, H, W, C), the fast order for convolutions.
-        compile: Compile the network with ``torch.compile``.
+        compile: Compile the network with ``torch.compile``: True or a mode of it, such as ``"reduce-overhead"``.
         backbone_lr: Learning rate of ``model.backbone`` as a fraction of that of everything else.
 
     Attributes:
@@ -38,18 +40,18 @@ class Task(L.LightningModule):
         scheduler: Callable[..., LRScheduler],
         ema: float | None = None,
         channels_last: bool = False,
-        compile: bool = False,
+        compile: bool | str = False,
         backbone_lr: float = 1.0,
     ) -> None:
         super().__init__()
         if channels_last:
             model = model.to(memory_format=torch.channels_last)
         self.model = model
-        self.ema = AveragedModel(model, multi_avg_fn=Average(ema), use_buffers=True) if ema else None
+        self.ema = MovingAverage(model, ema) if ema else None
         if self.ema is not None:
             self.ema.requires_grad_(False)
         if compile:
-            model.compile()  # in place, so the names of the weights stay
+            model.compile(mode="default" if compile is True else compile)  # in place: the names of the weights stay
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
         self.backbone_lr = backbone_lr
@@ -60,6 +62,11 @@ class Task(L.LightningModule):
     def evaluated(self) -> dict[str, nn.Module]:
         """The networks that validation measures, by the prefix of their log names."""
         return {"val": self.model} if self.ema is None else {"val": self.model, "val_ema": self.ema.module}
+
+    @property
+    def logs(self) -> bool:
+        """Whether what a training step logs is wanted: in logging steps, and for the line at the end of an epoch."""
+        return due(self.trainer) or self.trainer.is_last_batch
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = self._optimizer()
@@ -117,8 +124,41 @@ class Task(L.LightningModule):
         return data.classes if data else []
 
 
+class MovingAverage(AveragedModel):
+    """Of all weights and buffers of a network.
+
+    Note: ``AveragedModel`` reads its count of updates in each step, and the count is on the device, which would have to
+        wait. Here Python counts, too.
+
+    Args:
+        model: The network; it is copied.
+        decay: As in ``Average``.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.average = Average(decay)
+        super().__init__(model, use_buffers=True)
+        self.updates: int | None = 0  # None where a checkpoint says it, until it is read
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        super()._load_from_state_dict(*args)
+        self.updates = None
+
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        updates = int(self.n_averaged) if self.updates is None else self.updates
+        averages = [*self.module.parameters(), *self.module.buffers()]
+        values = [*model.parameters(), *model.buffers()]
+        if updates:
+            self.average(averages, values, updates)
+        else:
+            torch._foreach_copy_(averages, values)
+        self.updates = updates + 1
+        self.n_averaged += 1
+
+
 class Average:
-    """Exponential moving average with warm-up, over lists of equally typed tensors.
+    """Exponential moving average with warm-up, over lists of tensors.
 
     After n updates the decay is min(decay, (1 + n) / (10 + n)), so that the first, random weights are soon
     forgotten. Integer buffers, such as batch norm's counter, are copied.
@@ -130,11 +170,12 @@ class Average:
         self.decay = decay
 
     @torch.no_grad()
-    def __call__(self, averages: Sequence[Tensor], values: Sequence[Tensor], updates: Tensor | int) -> None:
-        n = int(updates)
-        decay = min(self.decay, (1 + n) / (10 + n))
-        for average, value in zip(averages, values, strict=True):
-            if average.is_floating_point():
-                average.lerp_(value, 1 - decay)
-            else:
+    def __call__(self, averages: Sequence[Tensor], values: Sequence[Tensor], updates: int) -> None:
+        decay = min(self.decay, (1 + updates) / (10 + updates))
+        pairs = list(zip(averages, values, strict=True))
+        moving = [pair for pair in pairs if pair[0].is_floating_point()]
+        if moving:
+            torch._foreach_lerp_([average for average, _ in moving], [value for _, value in moving], 1 - decay)
+        for average, value in pairs:
+            if not average.is_floating_point():
                 average.copy_(value)

@@ -38,7 +38,7 @@ class Classification(Task):
         label_smoothing: float = 0.0,
         ema: float | None = None,
         channels_last: bool = False,
-        compile: bool = False,
+        compile: bool | str = False,
         backbone_lr: float = 1.0,
     ) -> None:
         super().__init__(model, optimizer, scheduler, ema, channels_last, compile, backbone_lr)
@@ -53,7 +53,8 @@ class Classification(Task):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, labels = batch
         loss = self.loss(self.model(images), labels)
-        self.log("train/loss", loss, prog_bar=True)
+        if self.logs:
+            self.log("train/loss", loss)
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:

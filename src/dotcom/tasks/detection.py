@@ -52,7 +52,7 @@ class Detection(Task):
         scheduler: Callable[..., LRScheduler],
         ema: float | None = None,
         channels_last: bool = False,
-        compile: bool = False,
+        compile: bool | str = False,
         backbone_lr: float = 1.0,
     ) -> None:
         super().__init__(model, optimizer, scheduler, ema, channels_last, compile, backbone_lr)
@@ -63,8 +63,9 @@ class Detection(Task):
         images, targets = batch
         losses = self.model.losses(self.model(images), targets)  # type: ignore[operator]
         loss = torch.stack(list(losses.values())).sum()
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(images))
-        self.log_dict({f"train/{name}": value for name, value in losses.items()}, batch_size=len(images))
+        if self.logs:
+            self.log("train/loss", loss, batch_size=len(images))
+            self.log_dict({f"train/{name}": value for name, value in losses.items()}, batch_size=len(images))
         return loss
 
     def on_validation_epoch_start(self) -> None:

@@ -53,7 +53,7 @@ class Segmentation(Task):
         class_weights: Sequence[float] | None = None,
         ema: float | None = None,
         channels_last: bool = False,
-        compile: bool = False,
+        compile: bool | str = False,
         backbone_lr: float = 1.0,
     ) -> None:
         super().__init__(model, optimizer, scheduler, ema, channels_last, compile, backbone_lr)
@@ -76,7 +76,8 @@ class Segmentation(Task):
             loss = self._loss(outputs[0], classes) + AUXILIARY * self._loss(outputs[1], classes)
         else:
             loss = self._loss(outputs, classes)
-        self.log("train/loss", loss, prog_bar=True)
+        if self.logs:
+            self.log("train/loss", loss)
         return loss
 
     def _loss(self, logits: Tensor, classes: Tensor) -> Tensor:
