@@ -63,6 +63,9 @@ class Backbone(Protocol):
     def dilate(self) -> Self:
         """Give the last map the stride of the one before it, if the network can."""
 
+    def layers(self) -> list[list[nn.Parameter]]:
+        """All parameters, from the first layer to the last, for rates that differ between layers."""
+
 
 class DoTCoM(Staged):
     """A feature pyramid: images (B, 3, H, W), normalised -> four maps at strides 4, 8, 16 and 32.

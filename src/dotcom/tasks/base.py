@@ -1,6 +1,7 @@
 """What the tasks share: a network, the way it is optimised, its moving average, and its checkpoint."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import zip_longest
 from typing import Any
 
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from torch.optim.swa_utils import AveragedModel
+
+from dotcom.tasks.parameters import Decayed, grouped_optimizer
 
 
 class Task(L.LightningModule):
@@ -25,6 +28,8 @@ class Task(L.LightningModule):
         channels_last: Lay the weights out as (N, H, W, C), the fast order for convolutions.
         compile: Compile the network with ``torch.compile``.
         backbone_lr: Learning rate of ``model.backbone`` as a fraction of that of everything else.
+        layer_decay: As in ``grouped_optimizer``.
+        decayed: As in ``grouped_optimizer``.
 
     Attributes:
         config: Plain values from which the run was made; saved in every checkpoint under ``config``.
@@ -40,6 +45,8 @@ class Task(L.LightningModule):
         channels_last: bool = False,
         compile: bool = False,
         backbone_lr: float = 1.0,
+        layer_decay: float = 1.0,
+        decayed: Decayed = "all",
     ) -> None:
         super().__init__()
         if channels_last:
@@ -50,9 +57,10 @@ class Task(L.LightningModule):
             self.ema.requires_grad_(False)
         if compile:
             model.compile()  # in place, so the names of the weights stay
-        self.make_optimizer = optimizer
+        self.make_optimizer = partial(
+            grouped_optimizer, optimizer, backbone_lr=backbone_lr, layer_decay=layer_decay, decayed=decayed
+        )
         self.make_scheduler = scheduler
-        self.backbone_lr = backbone_lr
         self.config: dict[str, Any] = {}
         self.per_class: dict[str, dict[str, float]] = {}
 
@@ -62,20 +70,10 @@ class Task(L.LightningModule):
         return {"val": self.model} if self.ema is None else {"val": self.model, "val_ema": self.ema.module}
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizer = self._optimizer()
+        optimizer = self.make_optimizer(self.model)
         steps = int(self.trainer.estimated_stepping_batches)
         scheduler = self.make_scheduler(optimizer, total_steps=steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"}}
-
-    def _optimizer(self) -> Optimizer:
-        if self.backbone_lr == 1.0:
-            return self.make_optimizer(self.model.parameters())
-        backbone = list(self.model.backbone.parameters())  # type: ignore[union-attr]
-        own = set(backbone)
-        rest = [parameter for parameter in self.model.parameters() if parameter not in own]
-        optimizer = self.make_optimizer([{"params": rest}, {"params": backbone}])
-        optimizer.param_groups[1]["lr"] *= self.backbone_lr
-        return optimizer
 
     def on_train_start(self) -> None:
         scheduler: Any = self.lr_schedulers()
