@@ -176,8 +176,14 @@ def check_match(where: str, saved: DictConfig, asked: DictConfig, keys: tuple[st
 
 def select(config: DictConfig, key: str) -> Any:
     """A value by its dotted key; of the moving average, whether there is one."""
+    value = value_of(config, key)
+    return value is not None if key == "ema" else value
+
+
+def value_of(config: DictConfig, key: str) -> Any:
+    """A value by its dotted key; of a setting that came later, the value that means what was done before."""
     value = OmegaConf.select(config, key)
-    return value is not None if key == "ema" else BEFORE.get(key) if value is None else value
+    return BEFORE.get(key) if value is None else value
 
 
 def override_for(key: str, saved: DictConfig, asked: DictConfig) -> str:
@@ -191,4 +197,4 @@ def override_for(key: str, saved: DictConfig, asked: DictConfig) -> str:
         source, wanted = (str(OmegaConf.select(config, "data.dataset._target_")) for config in (saved, asked))
         root = OmegaConf.select(saved, "data.root")
         return f"data.root={root}" if source == wanted else f"data={source.rpartition('.')[2]}"
-    return f"{key}={spelled(OmegaConf.select(saved, key))}"
+    return f"{key}={spelled(value_of(saved, key))}"

@@ -61,8 +61,10 @@ class Classification(Task):
 
     def on_fit_start(self) -> None:
         if self.teacher is not None:
-            data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-            self.teacher.begin(data.mean, data.std, self.classes, self.device)
+            trainer: Any = self.trainer
+            self.teacher.begin(
+                trainer.datamodule.mean, trainer.datamodule.std, self.classes, trainer.strategy.root_device
+            )
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, labels = batch

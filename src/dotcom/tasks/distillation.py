@@ -69,11 +69,11 @@ class Distillation:
             names = [known[number] if number < len(known) else "none" for known in (theirs, classes)]
             raise UsageError(f"teacher: its class {number} is {names[0]!r}, that of these data is {names[1]!r}")
         self.network.to(device).eval().requires_grad_(False)
-        here, there = (
-            [torch.tensor(numbers, device=device).view(1, 3, 1, 1) for numbers in pair]
-            for pair in ((mean, std), (self.network.mean, self.network.std))
+        own_mean, own_std, new_mean, new_std = (
+            torch.tensor(numbers, device=device).view(1, -1, 1, 1)
+            for numbers in (mean, std, self.network.mean, self.network.std)
         )
-        self.scale, self.shift = here[1] / there[1], (here[0] - there[0]) / there[1]
+        self.scale, self.shift = own_std / new_std, (own_mean - new_mean) / new_std
 
     def loss(self, logits: Tensor, images: Tensor, own: Tensor) -> Tensor:
         """The student's own loss, and that of differing from the teacher.
