@@ -104,12 +104,23 @@ def trained(config: dict[str, Any], record: Record) -> dict[str, Any]:
         trainer.logger = None  # the best epoch is logged already; another row would be a step that never was
     minutes = (time.perf_counter() - started) / 60
     speed = trainer.callback_metrics.get("images/s")
+    average = measured_average(config, trainer, task, data)
     (scores,) = trainer.validate(task, data, ckpt_path="best" if config["fit"] else config["ckpt_path"], verbose=False)
+    scores |= average
     report(config, scores, trainer, task.per_class, speed, minutes)
     if config["monitor"] not in scores:
         raise UsageError(unmeasured(config["monitor"]))
     result = {"score": float(scores[config["monitor"]]), "scores": scores}
     return result if speed is None else result | {"images_per_second": float(speed)}
+
+
+def measured_average(config: dict[str, Any], trainer: Any, task: Any, data: Any) -> dict[str, float]:
+    """The scores of ``average.ckpt`` as ``average/*`` and ``average_ema/*``; empty if the run makes none."""
+    path = Path(config["output_dir"]) / "average.ckpt"
+    if not (config["fit"] and config["average_best"] and path.exists()):
+        return {}
+    (scores,) = trainer.validate(task, data, ckpt_path=path, verbose=False)
+    return {f"average{name.removeprefix('val')}": value for name, value in scores.items()}
 
 
 def present(parts: dict[str, Any]) -> list[Any]:

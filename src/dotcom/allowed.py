@@ -9,6 +9,8 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "compile": (False, True, "default", "reduce-overhead", "max-autotune"),
     "data.train_transform.auto_augment": ("rand", "trivial", None),
     "float32_matmul": ("highest", "high", "medium"),
+    "decayed": ("all", "matrices"),
+    "distill": ("soft", "hard"),
     "head": ("deeplabv3", "mobilevit"),
     "loss": ("hard_negative", "focal"),
     "retry": ("failed", None),
@@ -24,7 +26,9 @@ RANGES: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {  # in wor
     "a number above 0": (
         lambda value: value > 0,
         (
+            "average_best",
             "clip",
+            "distill_temperature",
             "epochs",
             "accumulate",
             "job_timeout",
@@ -45,9 +49,12 @@ RANGES: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {  # in wor
         ("label_smoothing", "data.train_transform.random_erasing", "scheduler.warmup"),
     ),
     "a number above 0 and below 1": (lambda value: 0 < value < 1, ("ema",)),
-    "a number above 0, up to 1": (lambda value: 0 < value <= 1, ("data.train_transform.min_scale", "backbone_lr")),
+    "a number above 0, up to 1": (
+        lambda value: 0 < value <= 1,
+        ("data.train_transform.min_scale", "backbone_lr", "distill_weight", "layer_decay", "progressive_until"),
+    ),
     "a number from 1 on": (lambda value: value >= 1, ("data.train_transform.zoom_out",)),
     "a number from 0 to 1": (lambda value: 0 <= value <= 1, ("scheduler.floor",)),
     "a number from 0 to 4294967295": (lambda value: 0 <= value < 2**32, ("seed",)),
-    "a multiple of 32 above 0": (lambda value: value > 0 and value % 32 == 0, ("image_size",)),
+    "a multiple of 32 above 0": (lambda value: value > 0 and value % 32 == 0, ("image_size", "progressive")),
 }

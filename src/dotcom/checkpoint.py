@@ -8,11 +8,12 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from dotcom.errors import UsageError, spelled
-from dotcom.fingerprint import scientific
+from dotcom.fingerprint import BEFORE, scientific
 from dotcom.processes import is_first
 from dotcom.safetensors import SUFFIX, check_safetensors
 
 SAME_BACKBONE = ("model._target_", "model.variant", "model.name", "block")  # or its weights would not fit
+GROUPING = {"backbone_lr": 1.0, "layer_decay": 1.0, "decayed": "all"}  # in how many groups an optimizer keeps its state
 MUST_MATCH = (
     "task._target_",
     *SAME_BACKBONE,
@@ -67,7 +68,8 @@ def go_on(config: dict[str, Any], before: dict[str, Any]) -> None:
 
 def own_settings(config: dict[str, Any]) -> tuple[str, ...]:
     """The keys that must not change when a run goes on in its own folder, less those that only repeat another one."""
-    keys = [key for key in scientific(config) if key != "epochs" and not key.startswith(("task.", "trainer."))]
+    names = [*scientific(config), *(key for key in BEFORE if key in config)]
+    keys = [key for key in dict.fromkeys(names) if key != "epochs" and not key.startswith(("task.", "trainer."))]
     return tuple(key for key in keys if "." not in key or key.rpartition(".")[2] not in config)
 
 
@@ -163,9 +165,10 @@ def check_resumable(where: str, content: dict[str, Any], config: dict[str, Any])
     if config["fit"] and stored and stored != asked:
         choice = stored.rpartition(".")[2].lower()
         raise UsageError(f"{where}: it was trained with {stored}, not {asked}; add optimizer={choice}")
-    slowed = content["config"].get("backbone_lr", 1.0)
-    if config["fit"] and slowed != config["backbone_lr"]:
-        raise UsageError(f"{where}: it was trained with another rate of the backbone; add backbone_lr={slowed}")
+    for key, usual in GROUPING.items():
+        saved = content["config"].get(key, usual)
+        if config["fit"] and saved != config[key]:
+            raise UsageError(f"{where}: its optimizer has other groups of parameters; add {key}={saved}")
 
 
 def check_match(where: str, saved: DictConfig, asked: DictConfig, keys: tuple[str, ...], advice: str) -> None:
@@ -178,8 +181,14 @@ def check_match(where: str, saved: DictConfig, asked: DictConfig, keys: tuple[st
 
 def select(config: DictConfig, key: str) -> Any:
     """A value by its dotted key; of the moving average, whether there is one."""
-    value = OmegaConf.select(config, key)
+    value = value_of(config, key)
     return value is not None if key == "ema" else value
+
+
+def value_of(config: DictConfig, key: str) -> Any:
+    """A value by its dotted key; of a setting that came later, the value that means what was done before."""
+    value = OmegaConf.select(config, key)
+    return BEFORE.get(key) if value is None else value
 
 
 def override_for(key: str, saved: DictConfig, asked: DictConfig) -> str:
@@ -193,4 +202,4 @@ def override_for(key: str, saved: DictConfig, asked: DictConfig) -> str:
         source, wanted = (str(OmegaConf.select(config, "data.dataset._target_")) for config in (saved, asked))
         root = OmegaConf.select(saved, "data.root")
         return f"data.root={root}" if source == wanted else f"data={source.rpartition('.')[2]}"
-    return f"{key}={spelled(OmegaConf.select(saved, key))}"
+    return f"{key}={spelled(value_of(saved, key))}"

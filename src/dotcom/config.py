@@ -17,6 +17,7 @@ from dotcom.checkpoint import check_files
 from dotcom.errors import UsageError, did_you_mean, spelled
 from dotcom.hardware import cores, found, gpus, loading_cores
 from dotcom.layout import class_folders
+from dotcom.recipe import check_recipe
 
 GROUPS = ("task", "data", "trainer", "callbacks", "logger")
 MISSING = object()
@@ -68,6 +69,7 @@ def checked(cfg: DictConfig, defaults: DictConfig) -> dict[str, Any]:
         raise UsageError(f"monitor={config['monitor']}: there is no moving average; add ema=0.999")
     check_model(config)
     check_checkpointing(config)
+    check_recipe(config)
     check_files(config)
     return config
 

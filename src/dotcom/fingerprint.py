@@ -31,6 +31,18 @@ PLUMBING_KEYS = {  # at any depth: where it runs, how fast, and where it writes
     "save_every_steps",
     "status",
 }
+BEFORE: dict[str, Any] = {  # settings younger than some runs, and the values that mean what those runs did
+    "average_best": None,
+    "decayed": "all",
+    "distill": "soft",
+    "distill_temperature": 3.0,
+    "distill_weight": 0.5,
+    "layer_decay": 1.0,
+    "multi_scale": None,
+    "progressive": None,
+    "progressive_until": 0.5,
+    "teacher": None,
+}
 SPELLED = ("max_epochs", "accumulate_grad_batches", "gradient_clip_val")  # epochs, accumulate and clip say the same
 LENGTH = ("max_steps", "max_time", "limit_train_batches", "limit_val_batches", "overfit_batches")
 DIGITS = 8
@@ -39,14 +51,16 @@ DIGITS = 8
 def scientific(config: Mapping[str, Any]) -> dict[str, Any]:
     """Dotted keys and plain values of what matters to the result: model, data, task, optimiser, seed, length.
 
-    Left out are paths, loggers, callbacks, the hardware and what follows from it (precision, memory layout, loaders).
+    Left out are paths, loggers, callbacks, the hardware and what follows from it (precision, memory layout, loaders),
+    and settings that have come later and do not change what a run does, so that old runs keep their fingerprints.
 
     Args:
         config: A resolved configuration, as plain values.
     """
     own: dict[str, Any] = {key: value for key, value in config.items() if key not in PLUMBING}
     own["trainer"] = trainer_of(config, LENGTH)
-    return {key: value for key, value in sorted(flat(own)) if not PLUMBING_KEYS & set(key.split("."))}
+    left_out = PLUMBING_KEYS | {key for key, value in BEFORE.items() if config.get(key, value) == value}
+    return {key: value for key, value in sorted(flat(own)) if not left_out & set(key.split("."))}
 
 
 def fingerprint(config: Mapping[str, Any]) -> str:

@@ -39,6 +39,7 @@ FILES = {
     "metrics.csv": "metrics",
     "best.ckpt": "best",
     "last.ckpt": "last",
+    "average.ckpt": "average",
 }
 
 

@@ -1,5 +1,6 @@
 """What happens around the training steps: files written whole, progress, speed, pictures, a frozen backbone."""
 
+from dotcom.callbacks.average import AverageBest
 from dotcom.callbacks.checkpoint import WholeFiles
 from dotcom.callbacks.confusion import ConfusionMatrix
 from dotcom.callbacks.finite import FiniteLoss
@@ -14,6 +15,7 @@ from dotcom.callbacks.results import CocoResults
 from dotcom.callbacks.throughput import Throughput
 
 __all__ = [
+    "AverageBest",
     "BoxGrid",
     "CoBiasHistograms",
     "CocoResults",

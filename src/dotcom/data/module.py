@@ -16,6 +16,7 @@ from torchvision.transforms import v2
 from dotcom.data.batches import OwnDraws, ReadableBatches, SeededOrder, Share, outlive_the_signal, stack_readable
 from dotcom.data.normalization import Normalization
 from dotcom.data.preflight import check_readable
+from dotcom.data.sizes import Sizes, resized
 from dotcom.errors import listed
 
 Split = Literal["train", "val"]
@@ -49,6 +50,9 @@ class DataModule(L.LightningDataModule):
         check: Decode every file before training starts, and stop if one is unreadable.
         mean: Per channel, for images in [0, 1].
         std: Per channel, for images in [0, 1].
+        multi_scale: Sizes to draw from for each training batch; see ``Sizes``.
+        progressive: Size of the first epochs; see ``Sizes``.
+        progressive_until: Fraction of the epochs after which images have full size.
     """
 
     def __init__(
@@ -68,6 +72,9 @@ class DataModule(L.LightningDataModule):
         check: bool = False,
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
+        multi_scale: Sequence[int] | None = None,
+        progressive: int | None = None,
+        progressive_until: float = 0.5,
     ) -> None:
         super().__init__()
         self.make_dataset = dataset if root is None else partial(dataset, root=str(Path(root).expanduser()))
@@ -83,6 +90,7 @@ class DataModule(L.LightningDataModule):
         blends = {v2.MixUp: mixup, v2.CutMix: cutmix}
         chosen = [blend(alpha=float(alpha), num_classes=num_classes) for blend, alpha in blends.items() if alpha]
         self.blend = v2.RandomChoice(chosen) if chosen else None
+        self.sizes = Sizes(multi_scale, progressive, progressive_until, seed)
         self.mean, self.std = tuple(mean), tuple(std)
         self.datasets: dict[str, Any] = {}
         self.reported: set[str] = set()  # splits whose skipped files have been named
@@ -138,9 +146,15 @@ class DataModule(L.LightningDataModule):
     def on_after_batch_transfer(self, batch: tuple[Tensor, Any], dataloader_idx: int) -> tuple[Tensor, Any]:
         images, targets = batch
         images = self.normalize(images)
-        if self.blend is not None and self.trainer is not None and self.trainer.training:
-            return self.blend(images, targets)
-        return images, targets
+        if self.trainer is None or not self.trainer.training:
+            return images, targets
+        images, targets = resized(images, targets, self._size(images.shape[-1]))
+        return (images, targets) if self.blend is None else self.blend(images, targets)
+
+    def _size(self, full: int) -> int:
+        trainer: Any = self.trainer
+        before = trainer.fit_loop.epoch_loop.batch_progress.current.ready  # batches of this epoch before this one
+        return self.sizes.of(trainer.current_epoch, before, trainer.max_epochs, full)
 
     def _rank_and_world(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

@@ -20,7 +20,13 @@ from dotcom.tasks import Classification, Detection, Segmentation
 from dotcom.tasks.base import Task
 
 TASKS: dict[str, type[Task]] = {task.__name__: task for task in (Classification, Detection, Segmentation)}
-ELSEWHERE = ("_target_", "model", "optimizer", "scheduler")  # settings of a task that evaluation brings itself
+ELSEWHERE = (
+    "_target_",
+    "model",
+    "optimizer",
+    "scheduler",
+    "teacher",
+)  # settings of a task that evaluation brings itself
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dotcom.models.dotcom import DoTCoM, DoTCoMConfig
 from dotcom.models.edgevit import EdgeViT, EdgeViTConfig
 from dotcom.models.fat import FAT, FATConfig
 from dotcom.models.segmenter import Segmenter
+from dotcom.models.teacher import Teacher, read_teacher
 from dotcom.models.timm import TimmBackbone
 from dotcom.models.weights import load_weights
 
@@ -20,7 +21,9 @@ __all__ = [
     "EdgeViTConfig",
     "FATConfig",
     "Segmenter",
+    "Teacher",
     "TimmBackbone",
     "from_checkpoint",
     "load_weights",
+    "read_teacher",
 ]

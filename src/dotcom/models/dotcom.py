@@ -67,6 +67,9 @@ class Backbone(Protocol):
     def recompute(self, stages: Sequence[int] | Literal["all"]) -> Self:
         """Let these stages run once more in the backward pass, instead of keeping what they compute."""
 
+    def layers(self) -> list[list[nn.Parameter]]:
+        """All parameters, from the first layer to the last, for rates that differ between layers."""
+
 
 class DoTCoM(Staged):
     """A feature pyramid: images (B, 3, H, W), normalised -> four maps at strides 4, 8, 16 and 32.

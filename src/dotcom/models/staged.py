@@ -69,6 +69,10 @@ class Staged(nn.Module):
         self.recomputed = frozenset(map(int, numbers))
         return self
 
+    def layers(self) -> list[list[nn.Parameter]]:
+        """Parameters from the first layer to the last: those of the stem, then those of each stage."""
+        return [list(layer.parameters()) for layer in (self.stem, *self.stages)]
+
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         check_size(*images.shape[-2:])
         maps = [images]

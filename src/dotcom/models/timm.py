@@ -103,6 +103,14 @@ class TimmBackbone(nn.Module):
         """Refuse: timm's own way would let batch norm count each batch twice in its running statistics."""
         raise ValueError(f"name={self.name}: networks of timm keep what they compute; expected no stages, got {stages}")
 
+    def layers(self) -> list[list[nn.Parameter]]:
+        """Parameters from the first layer to the last, grouped coarsely as timm does: stem, stages, what follows."""
+        from timm.models import group_parameters
+
+        parameters = dict(self.network.named_parameters())
+        groups: Any = group_parameters(self.network, self.network.group_matcher(coarse=True))
+        return [[parameters[name] for name in groups[layer]] for layer in sorted(groups)]
+
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         self._check_size(*images.shape[-2:])
         if not self.pyramid:
@@ -115,6 +123,17 @@ class TimmBackbone(nn.Module):
         elif (height, width) != self.fixed_size:
             expected = "x".join(map(str, self.fixed_size))
             raise ValueError(f"name={self.name}: expected images of {expected}, got {height}x{width}; set image_size")
+
+
+def create_classifier(name: str) -> tuple[nn.Module, Any]:
+    """A network with timm's weights and classes, and what timm says of it (``mean``, ``std``, ``input_size``).
+
+    Raises:
+        ValueError: If timm has no such network, no weights for it, or they cannot be had.
+    """
+    published = _published(name, True)
+    network: nn.Module = _create(name, False, True, {}, num_classes=published.num_classes)
+    return network, published
 
 
 def _published(name: str, pretrained: bool) -> Any:
@@ -137,13 +156,14 @@ def _published(name: str, pretrained: bool) -> Any:
     return published
 
 
-def _create(name: str, pyramid: bool, pretrained: bool, options: dict[str, int]) -> Any:
+def _create(name: str, pyramid: bool, pretrained: bool, options: dict[str, int], num_classes: int | None = None) -> Any:
     """A network without classes for a pyramid; else with one, since timm ties norms in the head to having any."""
     import timm
 
     make: Any = timm.create_model
+    classes = num_classes if num_classes is not None else 0 if pyramid else 1
     try:
-        return make(name, pretrained, num_classes=0 if pyramid else 1, **options)
+        return make(name, pretrained, num_classes=classes, **options)
     except (OSError, RuntimeError) as error:
         if not pretrained:
             raise

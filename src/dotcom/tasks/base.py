@@ -1,6 +1,7 @@
 """What the tasks share: a network, the way it is optimised, its moving average, and its checkpoint."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import zip_longest
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
 from dotcom.logged import due
+from dotcom.tasks.parameters import Decayed, grouped_optimizer
 
 
 class Task(L.LightningModule):
@@ -27,6 +29,8 @@ class Task(L.LightningModule):
         channels_last: Lay the weights out as (N, H, W, C), the fast order for convolutions.
         compile: Compile the network with ``torch.compile``: True or a mode of it, such as ``"reduce-overhead"``.
         backbone_lr: Learning rate of ``model.backbone`` as a fraction of that of everything else.
+        layer_decay: As in ``grouped_optimizer``.
+        decayed: As in ``grouped_optimizer``.
 
     Attributes:
         config: Plain values from which the run was made; saved in every checkpoint under ``config``.
@@ -42,6 +46,8 @@ class Task(L.LightningModule):
         channels_last: bool = False,
         compile: bool | str = False,
         backbone_lr: float = 1.0,
+        layer_decay: float = 1.0,
+        decayed: Decayed = "all",
     ) -> None:
         super().__init__()
         if channels_last:
@@ -52,9 +58,10 @@ class Task(L.LightningModule):
             self.ema.requires_grad_(False)
         if compile:
             model.compile(mode="default" if compile is True else compile)  # in place: the names of the weights stay
-        self.make_optimizer = optimizer
+        self.make_optimizer = partial(
+            grouped_optimizer, optimizer, backbone_lr=backbone_lr, layer_decay=layer_decay, decayed=decayed
+        )
         self.make_scheduler = scheduler
-        self.backbone_lr = backbone_lr
         self.config: dict[str, Any] = {}
         self.per_class: dict[str, dict[str, float]] = {}
 
@@ -69,20 +76,10 @@ class Task(L.LightningModule):
         return due(self.trainer) or self.trainer.is_last_batch
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizer = self._optimizer()
+        optimizer = self.make_optimizer(self.model)
         steps = int(self.trainer.estimated_stepping_batches)
         scheduler = self.make_scheduler(optimizer, total_steps=steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"}}
-
-    def _optimizer(self) -> Optimizer:
-        if self.backbone_lr == 1.0:
-            return self.make_optimizer(self.model.parameters())
-        backbone = list(self.model.backbone.parameters())  # type: ignore[union-attr]
-        own = set(backbone)
-        rest = [parameter for parameter in self.model.parameters() if parameter not in own]
-        optimizer = self.make_optimizer([{"params": rest}, {"params": backbone}])
-        optimizer.param_groups[1]["lr"] *= self.backbone_lr
-        return optimizer
 
     def on_train_start(self) -> None:
         scheduler: Any = self.lr_schedulers()

@@ -10,6 +10,8 @@ from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
 from dotcom.tasks.base import Task
+from dotcom.tasks.distillation import Distillation
+from dotcom.tasks.parameters import Decayed
 
 Batch = tuple[Tensor, Tensor]  # images (B, 3, H, W) normalised; labels (B,), or (B, classes) where blended
 
@@ -27,6 +29,9 @@ class Classification(Task):
         channels_last: As in ``Task``.
         compile: As in ``Task``.
         backbone_lr: As in ``Task``.
+        layer_decay: As in ``Task``.
+        decayed: As in ``Task``.
+        teacher: Whose answers are a part of the training loss; None for the labels alone.
     """
 
     def __init__(
@@ -40,8 +45,12 @@ class Classification(Task):
         channels_last: bool = False,
         compile: bool | str = False,
         backbone_lr: float = 1.0,
+        layer_decay: float = 1.0,
+        decayed: Decayed = "all",
+        teacher: Distillation | None = None,
     ) -> None:
-        super().__init__(model, optimizer, scheduler, ema, channels_last, compile, backbone_lr)
+        super().__init__(model, optimizer, scheduler, ema, channels_last, compile, backbone_lr, layer_decay, decayed)
+        self.teacher = teacher
         self.loss = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
         self.val_loss = nn.CrossEntropyLoss(reduction="none")
         accuracy = {
@@ -50,9 +59,19 @@ class Classification(Task):
         metrics = MetricCollection({"loss": MeanMetric(), **accuracy}, compute_groups=False)
         self.metrics = nn.ModuleDict({name: metrics.clone(prefix=f"{name}/") for name in self.evaluated})
 
+    def on_fit_start(self) -> None:
+        if self.teacher is not None:
+            trainer: Any = self.trainer
+            self.teacher.begin(
+                trainer.datamodule.mean, trainer.datamodule.std, self.classes, trainer.strategy.root_device
+            )
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, labels = batch
-        loss = self.loss(self.model(images), labels)
+        logits = self.model(images)
+        loss = self.loss(logits, labels)
+        if self.teacher is not None:
+            loss = self.teacher.loss(logits, images, loss)
         if self.logs:
             self.log("train/loss", loss)
         return loss

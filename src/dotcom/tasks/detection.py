@@ -16,6 +16,7 @@ from torchmetrics import MeanMetric
 from torchmetrics.detection import MeanAveragePrecision
 
 from dotcom.tasks.base import Task
+from dotcom.tasks.parameters import Decayed
 
 # images (B, 3, H, W) normalised; per image "boxes" (N, 4) as x1 y1 x2 y2 in pixels of that image, "labels" (N,);
 # in validation also what the original holds: "original" boxes, "area", "iscrowd", "size" (H, W), "image_id"
@@ -40,6 +41,8 @@ class Detection(Task):
         channels_last: As in ``Task``.
         compile: As in ``Task``.
         backbone_lr: As in ``Task``.
+        layer_decay: As in ``Task``.
+        decayed: As in ``Task``.
 
     Attributes:
         per_class: After a final validation, ``AP`` and ``AP50`` of each class that the data hold.
@@ -54,8 +57,10 @@ class Detection(Task):
         channels_last: bool = False,
         compile: bool | str = False,
         backbone_lr: float = 1.0,
+        layer_decay: float = 1.0,
+        decayed: Decayed = "all",
     ) -> None:
-        super().__init__(model, optimizer, scheduler, ema, channels_last, compile, backbone_lr)
+        super().__init__(model, optimizer, scheduler, ema, channels_last, compile, backbone_lr, layer_decay, decayed)
         self.seen: dict[str, list[Pair]] = defaultdict(list)
         self.val_losses = nn.ModuleDict({name: MeanMetric() for name in self.evaluated})
 

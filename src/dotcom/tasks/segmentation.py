@@ -12,6 +12,7 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from dotcom.tasks.base import Task
+from dotcom.tasks.parameters import Decayed
 
 Batch = tuple[Tensor, Tensor]  # images (B, 3, H, W) normalised; classes uint8 (B, H, W), 255 where there is none
 
@@ -36,6 +37,8 @@ class Segmentation(Task):
         channels_last: As in ``Task``.
         compile: As in ``Task``.
         backbone_lr: As in ``Task``.
+        layer_decay: As in ``Task``.
+        decayed: As in ``Task``.
 
     Attributes:
         per_class: After a validation, ``IoU`` of each class that occurred.
@@ -55,8 +58,10 @@ class Segmentation(Task):
         channels_last: bool = False,
         compile: bool | str = False,
         backbone_lr: float = 1.0,
+        layer_decay: float = 1.0,
+        decayed: Decayed = "all",
     ) -> None:
-        super().__init__(model, optimizer, scheduler, ema, channels_last, compile, backbone_lr)
+        super().__init__(model, optimizer, scheduler, ema, channels_last, compile, backbone_lr, layer_decay, decayed)
         if class_weights is not None and len(class_weights) != num_classes:
             raise ValueError(f"class_weights: expected {num_classes} numbers, one for each class, got {class_weights}")
         weights = None if class_weights is None else torch.tensor([float(weight) for weight in class_weights])
