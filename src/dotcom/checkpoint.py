@@ -8,8 +8,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from dotcom.errors import UsageError, spelled
-from dotcom.fingerprint import scientific
-from dotcom.processes import is_first
+from dotcom.fingerprint import NEWER, scientific
+from dotcom.world import is_first
 
 SAME_BACKBONE = ("model._target_", "model.variant", "model.name", "block")  # or its weights would not fit
 MUST_MATCH = (
@@ -63,7 +63,11 @@ def go_on(config: dict[str, Any], before: dict[str, Any]) -> None:
 
 def own_settings(config: dict[str, Any]) -> tuple[str, ...]:
     """The keys that must not change when a run goes on in its own folder, less those that only repeat another one."""
-    keys = [key for key in scientific(config) if key != "epochs" and not key.startswith(("task.", "trainer."))]
+    keys = [
+        key
+        for key in (*scientific(config), "lr_scaling", "sync_batchnorm")
+        if key != "epochs" and not key.startswith(("task.", "trainer."))
+    ]
     return tuple(key for key in keys if "." not in key or key.rpartition(".")[2] not in config)
 
 
@@ -173,7 +177,7 @@ def check_match(where: str, saved: DictConfig, asked: DictConfig, keys: tuple[st
 
 def select(config: DictConfig, key: str) -> Any:
     """A value by its dotted key; of the moving average, whether there is one."""
-    value = OmegaConf.select(config, key)
+    value = OmegaConf.select(config, key, default=NEWER.get(key))
     return value is not None if key == "ema" else value
 
 

@@ -17,6 +17,7 @@ PLUMBING_KEYS = {  # at any depth: where it runs, how fast, and where it writes
     "ckpt_path",
     "compile",
     "fit",
+    "join_timeout",
     "num_workers",
     "output_dir",
     "plan",
@@ -29,6 +30,11 @@ PLUMBING_KEYS = {  # at any depth: where it runs, how fast, and where it writes
     "save_every_steps",
     "status",
 }
+NEWER = {
+    "lr_scaling": None,
+    "lr_batch": None,
+    "sync_batchnorm": False,
+}  # left out where they mean what was done before there were such keys
 SPELLED = ("max_epochs", "accumulate_grad_batches", "gradient_clip_val")  # epochs, accumulate and clip say the same
 LENGTH = ("max_steps", "max_time", "limit_train_batches", "limit_val_batches", "overfit_batches")
 DIGITS = 8
@@ -44,7 +50,13 @@ def scientific(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     own: dict[str, Any] = {key: value for key, value in config.items() if key not in PLUMBING}
     own["trainer"] = trainer_of(config, LENGTH)
-    return {key: value for key, value in sorted(flat(own)) if not PLUMBING_KEYS & set(key.split("."))}
+    if own.get("lr_scaling") is None:
+        own["lr_batch"] = None  # nobody reads it
+    return {
+        key: value
+        for key, value in sorted(flat(own))
+        if not PLUMBING_KEYS & set(key.split(".")) and not (key in NEWER and NEWER[key] == value)
+    }
 
 
 def fingerprint(config: Mapping[str, Any]) -> str:

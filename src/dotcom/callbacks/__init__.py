@@ -1,12 +1,14 @@
 """What happens around the training steps: files written whole, progress, speed, pictures, a frozen backbone."""
 
 from dotcom.callbacks.checkpoint import WholeFiles
+from dotcom.callbacks.companions import Companions
 from dotcom.callbacks.confusion import ConfusionMatrix
 from dotcom.callbacks.finite import FiniteLoss
 from dotcom.callbacks.freeze import FrozenBackbone
 from dotcom.callbacks.gradients import GradientNorms
 from dotcom.callbacks.histograms import CoBiasHistograms
 from dotcom.callbacks.last import LastCheckpoint
+from dotcom.callbacks.norms import SyncedBatchNorms
 from dotcom.callbacks.overlays import BoxGrid, MaskGrid
 from dotcom.callbacks.pictures import PredictionGrid
 from dotcom.callbacks.progress import Progress
@@ -17,6 +19,7 @@ __all__ = [
     "BoxGrid",
     "CoBiasHistograms",
     "CocoResults",
+    "Companions",
     "ConfusionMatrix",
     "FiniteLoss",
     "FrozenBackbone",
@@ -25,6 +28,7 @@ __all__ = [
     "MaskGrid",
     "PredictionGrid",
     "Progress",
+    "SyncedBatchNorms",
     "Throughput",
     "WholeFiles",
 ]

@@ -12,6 +12,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
+from dotcom.optim import rate_factor
+
 
 class Task(L.LightningModule):
     """Holds ``model`` and steps its optimiser and schedule once per batch.
@@ -63,6 +65,8 @@ class Task(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = self._optimizer()
+        for group in optimizer.param_groups:
+            group["lr"] *= rate_factor(self.config, self.trainer.world_size)
         steps = int(self.trainer.estimated_stepping_batches)
         scheduler = self.make_scheduler(optimizer, total_steps=steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"}}
