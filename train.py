@@ -49,7 +49,8 @@ def checked_run(cfg: DictConfig) -> float:
     if is_first():
         lock.acquire(PATIENCE)
     config = checked(cfg, hydra.compose("config", overrides=chosen))
-    check_world(config["hardware"], "hydra.run.dir" in given or HydraConfig.get().mode is RunMode.MULTIRUN)
+    sweeping = HydraConfig.get().mode is RunMode.MULTIRUN
+    check_world(config["hardware"], "hydra.sweep.dir" if sweeping else "hydra.run.dir", given)
     record = Record(cfg.output_dir, config, dict(choices), overrides)
     if meets_others(config["hardware"]):
         roll_call(config["hardware"]["num_nodes"], shared_facts(config, record.content), config["join_timeout"])

@@ -4,7 +4,7 @@ Nothing here imports torch: what cannot work is said before anything heavy is im
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 from dotcom.errors import UsageError
@@ -72,12 +72,13 @@ def check_sweep(hardware: Mapping[str, Any]) -> None:
         )
 
 
-def check_world(hardware: Mapping[str, Any], folder_given: bool) -> None:
+def check_world(hardware: Mapping[str, Any], folder: str, given: Collection[str]) -> None:
     """The processes that were started are those that ``hardware`` describes, and write to one folder.
 
     Args:
         hardware: The group of that name, as plain values.
-        folder_given: Whether the command line names the folder of the run, or a sweep does.
+        folder: The key that names the folder, of a run or of a sweep.
+        given: The keys that the command line holds.
 
     Raises:
         UsageError: If Lightning would refuse them, wait for ever, or train several times side by side.
@@ -90,11 +91,11 @@ def check_world(hardware: Mapping[str, Any], folder_given: bool) -> None:
     else:
         check_by_hand(nodes)
         several = nodes > 1
-    if several and not folder_given:
+    if several and folder not in given:
         how = f"with {started_by}" if started_by else f"with hardware.num_nodes={nodes}"
         raise UsageError(
-            f"hydra.run.dir: expected {how}, or each process would name a folder after its own clock; "
-            "add hydra.run.dir=runs/NAME, the same for all"
+            f"{folder}: expected {how}, or each process would name a folder after its own clock; "
+            f"add {folder}=runs/NAME, the same for all"
         )
 
 

@@ -1,15 +1,19 @@
 """Batch norms that see the batches of all processes as one, on GPUs and on the CPU."""
 
+from typing import Any
+
 import lightning as L
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
+
+from dotcom.errors import UsageError
 
 
 class SyncedBatchNorms(L.Callback):
     """Normalises over the batches of all processes, so that N of them compute what one would of N times the batch.
 
-    On GPUs by PyTorch's ``SyncBatchNorm``; it refuses tensors of a CPU, where ``GlooBatchNorm2d`` takes its place. The
+    On GPUs by PyTorch's ``SyncBatchNorm``; it refuses tensors of a CPU, where ``GlooBatchNorm`` takes its place. The
     names of the weights stay, and so does everything in evaluation. With one process there is nothing to do.
 
     Args:
@@ -20,39 +24,55 @@ class SyncedBatchNorms(L.Callback):
         self.enabled = enabled
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        if not self.enabled or trainer.world_size == 1 or stage != "fit":
-            return
-        if trainer.strategy.root_device.type != "cpu":
-            nn.SyncBatchNorm.convert_sync_batchnorm(pl_module)  # type: ignore[no-untyped-call]
-            return
-        for module in pl_module.modules():
-            if type(module) is nn.BatchNorm2d:
-                module.__class__ = GlooBatchNorm2d  # in place: same weights, same name, same hooks
+        if self.enabled and trainer.world_size > 1 and stage == "fit":
+            (sync_on_cpu if trainer.strategy.root_device.type == "cpu" else sync_on_gpu)(pl_module)
 
 
-class GlooBatchNorm2d(nn.BatchNorm2d):
+def sync_on_cpu(network: nn.Module) -> None:
+    """Turn each batch norm into a ``GlooBatchNorm``, in place: same weights, same names, same hooks."""
+    for name, module in network.named_modules():
+        if type(module) in (nn.BatchNorm1d, nn.BatchNorm2d):
+            module.__class__ = GlooBatchNorm
+        elif isinstance(module, nn.modules.batchnorm._BatchNorm):
+            raise UsageError(f"sync_batchnorm=true: {name} is a {type(module).__name__}, which only GPUs synchronise")
+
+
+def sync_on_gpu(network: nn.Module) -> None:
+    """Turn each batch norm into PyTorch's ``SyncBatchNorm``; timm's carry an activation, which timm's own turns keep."""
+    if any(type(module).__module__.startswith("timm.") for module in network.modules()):
+        from timm.layers import convert_sync_batchnorm  # type: ignore[attr-defined]
+
+        convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+    else:
+        nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+
+
+class GlooBatchNorm(nn.modules.batchnorm._BatchNorm):
     """Batch norm over the batches of all processes, in PyTorch's own operations, which any backend can sum.
 
     Mean, then the sum of squared distances from it: in two sums over the processes, because the difference of two large
     sums would lose digits. Gradients flow through both sums.
 
-    Shape: (B, C, H, W) -> (B, C, H, W); B may differ between the processes.
+    Shape: (B, C, ...) -> (B, C, ...); B may differ between the processes.
     Source: Ioffe and Szegedy, arXiv:1502.03167, Algorithm 1, over the union of the batches.
     """
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        """Any number of dimensions from two on will do."""
 
     def forward(self, input: Tensor) -> Tensor:
         if not self.training:
             return super().forward(input)
-        self._check_input_dim(input)
-        each = (0, 2, 3)
-        numbers = input.new_tensor([input.numel() / input.shape[1]])
-        sums = summed(torch.cat([input.sum(each), numbers]))
+        each = [0, *range(2, input.ndim)]
+        shape = (-1, *(1,) * (input.ndim - 2))  # of one number per channel, to go with the input
+        sums = summed(torch.cat([input.sum(each), input.new_tensor([input.numel() / input.shape[1]])]))
         count = sums[-1].detach()
-        centred = input - (mean := sums[:-1] / count)[:, None, None]
+        mean = sums[:-1] / count
+        centred = input - mean.view(shape)
         variance = summed(centred.square().sum(each)) / count
         self._track(mean.detach(), variance.detach(), count)
         scale = torch.rsqrt(variance + self.eps) * self.weight
-        return torch.addcmul(self.bias[:, None, None], centred, scale[:, None, None])
+        return torch.addcmul(self.bias.view(shape), centred, scale.view(shape))
 
     @torch.no_grad()
     def _track(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
@@ -65,6 +85,23 @@ class GlooBatchNorm2d(nn.BatchNorm2d):
         self.running_var.lerp_((variance * count / (count - 1)).to(self.running_var), rate)
 
 
+class Summed(torch.autograd.Function):
+    """The sum of a tensor over all processes; the gradients of all of them, summed, flow back to each."""
+
+    @staticmethod
+    def forward(ctx: Any, numbers: Tensor) -> Tensor:
+        total = numbers.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].contiguous().clone()
+        dist.all_reduce(total)
+        return total
+
+
 def summed(numbers: Tensor) -> Tensor:
-    """Over all processes; the gradients of all of them flow back."""
-    return all_reduce(numbers)  # type: ignore[no-untyped-call]
+    """``Summed`` as a function."""
+    total: Tensor = Summed.apply(numbers)
+    return total
