@@ -38,7 +38,7 @@ def sync_on_cpu(network: nn.Module) -> None:
 
 
 def sync_on_gpu(network: nn.Module) -> None:
-    """Turn each batch norm into PyTorch's ``SyncBatchNorm``; timm's carry an activation, which timm's own turns keep."""
+    """Turn each batch norm into a ``SyncBatchNorm``; timm's carry an activation, which only timm's function keeps."""
     if any(type(module).__module__.startswith("timm.") for module in network.modules()):
         from timm.layers import convert_sync_batchnorm  # type: ignore[attr-defined]
 
