@@ -14,8 +14,11 @@ from omegaconf import DictConfig
 
 from dotcom.config import checked, register_resolvers
 from dotcom.errors import UsageError, one_line_errors, unmeasured
-from dotcom.processes import PATIENCE, FolderLock, is_first, stop_with_parent
+from dotcom.hardware import gpus
+from dotcom.processes import PATIENCE, FolderLock, stop_with_parent
 from dotcom.record import Record
+from dotcom.rollcall import roll_call
+from dotcom.world import check_world, is_first, meets_others, per_node
 
 register_resolvers()
 
@@ -46,7 +49,26 @@ def checked_run(cfg: DictConfig) -> float:
     if is_first():
         lock.acquire(PATIENCE)
     config = checked(cfg, hydra.compose("config", overrides=chosen))
-    return run(config, Record(cfg.output_dir, config, dict(choices), overrides))
+    sweeping = HydraConfig.get().mode is RunMode.MULTIRUN
+    check_world(config["hardware"], "hydra.sweep.dir" if sweeping else "hydra.run.dir", given)
+    record = Record(cfg.output_dir, config, dict(choices), overrides)
+    if meets_others(config["hardware"]):
+        roll_call(config["hardware"]["num_nodes"], shared_facts(config, record.content), config["join_timeout"])
+    return run(config, record)
+
+
+def shared_facts(config: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
+    """What has to be the same on all nodes of a run."""
+    devices = config["hardware"]["devices"]
+    return {
+        "settings": record["fingerprint"],
+        "precision": config["precision"],
+        "commit": record["commit"],
+        "torch": record["versions"]["torch"],
+        "hardware.num_nodes": config["hardware"]["num_nodes"],
+        "processes": per_node(devices) or gpus(),
+        "a checkpoint to go on from": config["ckpt_path"] is not None,
+    }
 
 
 def run(config: dict[str, Any], record: Record) -> float:

@@ -5,6 +5,7 @@ from typing import Any
 
 CHOICES: dict[str, tuple[Any, ...]] = {
     "block": ("basic", "mv2", "qg", "qib"),
+    "lr_scaling": ("linear", "sqrt", None),
     "co_bias": (True, False, "first", "second"),
     "compile": (False, True, "default", "reduce-overhead", "max-autotune"),
     "data.train_transform.auto_augment": ("rand", "trivial", None),
@@ -32,6 +33,8 @@ RANGES: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {  # in wor
             "epochs",
             "accumulate",
             "job_timeout",
+            "join_timeout",
+            "lr_batch",
             "save_every_steps",
             "save_every_minutes",
             "data.batch_size",

@@ -9,8 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from dotcom.errors import UsageError, spelled
 from dotcom.fingerprint import BEFORE, scientific
-from dotcom.processes import is_first
 from dotcom.safetensors import SUFFIX, check_safetensors
+from dotcom.world import is_first
 
 SAME_BACKBONE = ("model._target_", "model.variant", "model.name", "block")  # or its weights would not fit
 GROUPING = {"backbone_lr": 1.0, "layer_decay": 1.0, "decayed": "all"}  # in how many groups an optimizer keeps its state

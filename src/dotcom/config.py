@@ -18,6 +18,7 @@ from dotcom.errors import UsageError, did_you_mean, spelled
 from dotcom.hardware import cores, found, gpus, loading_cores
 from dotcom.layout import class_folders
 from dotcom.recipe import check_recipe
+from dotcom.world import launched
 
 GROUPS = ("task", "data", "trainer", "callbacks", "logger")
 MISSING = object()
@@ -30,6 +31,7 @@ def register_resolvers() -> None:
         "cores": loading_cores,
         "cores_per_gpu": lambda: max(1, cores() // max(1, gpus())),
         "found": found,
+        "launched": launched,
         "best": lambda metric: "min" if metric.endswith("loss") else "max",
         "scaled": lambda size, by: round(size * by),
         "class_folders": lambda root: len(class_folders(root)),

@@ -16,6 +16,10 @@ SHARED = {
 }  # files that others build on; no choices by themselves
 
 
+LOST = "lost contact with another process of this run"
+GO_ON = "see its own last lines, then go on with the same command and resume=true"
+
+
 class UsageError(ValueError):
     """Bad input; the message names the key, file or value, what was expected, and what to do."""
 
@@ -55,6 +59,8 @@ def explain(error: BaseException) -> str | None:
         if scored := re.search(r"ModelCheckpoint\(monitor='([^']+)'\)", str(chain[-1])):
             return unmeasured(scored[1])
         return f"{flat(str(chain[-1]))} This machine may lack what hardware= and precision= ask for; try hardware=cpu"
+    if lost := next(filter(None, map(lost_process, chain)), None):
+        return lost
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return unknown_choice(error.missing_cfg_file, error.options or ())
     if isinstance(error, OverrideParseException):
@@ -90,6 +96,20 @@ def raised_here(error: BaseException) -> bool:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     return trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("dotcom.")
+
+
+def lost_process(error: BaseException) -> str | None:
+    """The one line for what torch.distributed raises when processes do not find or lose each other, else None."""
+    names, said = {kind.__name__ for kind in type(error).__mro__}, str(error)
+    where = f"MASTER_ADDR={os.environ.get('MASTER_ADDR')} MASTER_PORT={os.environ.get('MASTER_PORT')}"
+    if "EADDRINUSE" in said:
+        return f"{where}: that port is in use on this machine; choose another, the same for all processes"
+    if ("DistNetworkError" in names and "connect" in said) or "DistStoreError" in names:
+        return f"{where}: {flat(said.partition('Exception raised')[0])}; expected the other processes of this run there"
+    if "DistError" in names or "gloo/transport" in said or "NCCL" in said:
+        reason = flat(re.sub(r"^\[.*?\] *", "", said.partition("Exception raised")[0])).rstrip(". ")
+        return f"{LOST} ({reason}); {GO_ON}"
+    return None
 
 
 def unknown_choice(path: str, options: Iterable[str]) -> str:

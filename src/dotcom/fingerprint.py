@@ -19,6 +19,7 @@ PLUMBING_KEYS = {  # at any depth: where it runs, how fast, and where it writes
     "compile",
     "fit",
     "float32_matmul",
+    "join_timeout",
     "num_workers",
     "output_dir",
     "plan",
@@ -38,9 +39,11 @@ BEFORE: dict[str, Any] = {  # settings younger than some runs, and the values th
     "distill_temperature": 3.0,
     "distill_weight": 0.5,
     "layer_decay": 1.0,
+    "lr_scaling": None,
     "multi_scale": None,
     "progressive": None,
     "progressive_until": 0.5,
+    "sync_batchnorm": False,
     "teacher": None,
 }
 SPELLED = ("max_epochs", "accumulate_grad_batches", "gradient_clip_val")  # epochs, accumulate and clip say the same
@@ -60,6 +63,8 @@ def scientific(config: Mapping[str, Any]) -> dict[str, Any]:
     own: dict[str, Any] = {key: value for key, value in config.items() if key not in PLUMBING}
     own["trainer"] = trainer_of(config, LENGTH)
     left_out = PLUMBING_KEYS | {key for key, value in BEFORE.items() if config.get(key, value) == value}
+    if config.get("lr_scaling") is None:
+        left_out.add("lr_batch")  # nobody reads it
     return {key: value for key, value in sorted(flat(own)) if not left_out & set(key.split("."))}
 
 

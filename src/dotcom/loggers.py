@@ -17,6 +17,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from dotcom.fingerprint import digest, fingerprint
 from dotcom.history import WandbHistory, earlier_run, rows_written
+from dotcom.world import is_first
 
 LONGEST_TAG = 64  # characters; W&B refuses more
 
@@ -128,6 +129,8 @@ def say(line: str) -> None:
 
 def quiet() -> None:
     """Drop what Lightning says twice or to advertise; warnings about the user's own run stay, one line each."""
+    # until there is a trainer, which knows better: Lightning would count a first process for each node
+    rank_zero_only.rank = 0 if is_first() else 1  # type: ignore[attr-defined]
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
         logger = logging.getLogger(name)

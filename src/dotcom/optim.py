@@ -1,6 +1,8 @@
 """Learning-rate schedules."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -33,3 +35,26 @@ def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.1, f
 def constant(optimizer: Optimizer, total_steps: int) -> LambdaLR:
     """The optimiser's own learning rate throughout."""
     return LambdaLR(optimizer, lambda step: 1.0)
+
+
+def batch_of_step(config: Mapping[str, Any], processes: int) -> int:
+    """How many images one optimiser step learns from, over all processes."""
+    return int(config["data"]["batch_size"] * config["accumulate"] * processes)
+
+
+def rate_factor(config: Mapping[str, Any], processes: int) -> float:
+    """What ``lr_scaling`` multiplies the learning rates by; 1 in a configuration that has no such key.
+
+    Source: linear, for SGD: Goyal et al., arXiv:1706.02677, section 2.1. The root, for Adam and its like: Malladi et
+        al., arXiv:2205.10287.
+
+    Args:
+        config: Of the run: ``lr_scaling`` (None, "linear" or "sqrt") and ``lr_batch``, the batch that the rates are
+            meant for.
+        processes: How many train together.
+    """
+    rule = config.get("lr_scaling")
+    if rule is None:
+        return 1.0
+    ratio = batch_of_step(config, processes) / config["lr_batch"]
+    return ratio if rule == "linear" else math.sqrt(ratio)

@@ -1,4 +1,4 @@
-"""Processes that share a machine: who may write to a folder, and jobs that stop with their sweep."""
+"""Processes that share a machine: one at a time writes to a folder, and jobs stop with their sweep."""
 
 import ctypes
 import os
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from dotcom.errors import UsageError
+from dotcom.world import is_first
 
 try:
     import fcntl
@@ -67,12 +68,6 @@ class FolderLock:
         except OSError:  # a file system without locks
             return True
         return True
-
-
-def is_first() -> bool:
-    """Whether this is the process that writes, of those that train together."""
-    ranks = (os.environ.get(name) for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
-    return next((rank for rank in ranks if rank is not None), "0") == "0"
 
 
 def stop_with_parent() -> None:

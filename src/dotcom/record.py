@@ -13,7 +13,7 @@ from typing import Any
 
 from dotcom.errors import CONF, UsageError
 from dotcom.fingerprint import fingerprint
-from dotcom.processes import is_first
+from dotcom.world import is_first
 
 
 def now() -> str:

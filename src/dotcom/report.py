@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from dotcom.errors import spelled
 from dotcom.models.cost import parameters
+from dotcom.optim import batch_of_step, rate_factor
 from dotcom.record import curves
 
 NAMES = {  # of the metrics, in the order of the closing table
@@ -70,7 +71,7 @@ def draw_curves(folder: Path) -> None:
 
 @rank_zero_only
 def describe(config: dict[str, Any], network: nn.Module, trainer: L.Trainer) -> None:
-    """Say in three lines what is about to run, on what, and where it writes."""
+    """Say in a few lines what is about to run, on what, with which batch and rate, and where it writes."""
     millions = parameters(network) / 1e6
     device = trainer.strategy.root_device
     units = f"{torch.get_num_threads()} threads" if device.type == "cpu" else f"{trainer.world_size} device(s)"
@@ -80,7 +81,19 @@ def describe(config: dict[str, Any], network: nn.Module, trainer: L.Trainer) -> 
     switches = f", block={model['block']}, co_bias={spelled(model['co_bias'])}" if "co_bias" in model else peer
     print(f"{config['run_name']}: {millions:.2f} M parameters{switches}")
     print(f"on {device.type}, {units}, {config['precision']}{layout}, seed {config['seed']}")
+    print(steps(config, trainer.world_size))
     print(f"writing to {config['output_dir']}", flush=True)
+
+
+def steps(config: dict[str, Any], processes: int) -> str:
+    """The batch of an optimiser step and the peak learning rate, and how they come about."""
+    parts = {"processes": processes, "accumulated": config["accumulate"]}
+    factors = "".join(f" x {number} {name}" for name, number in parts.items() if number > 1)
+    given, factor = config["optimizer"]["lr"], rate_factor(config, processes)
+    rule = f" ({config['lr_scaling']}: {given:g} for {config['lr_batch']} images)" if config["lr_scaling"] else ""
+    batch = f" ({config['data']['batch_size']}{factors})" if factors else ""
+    synced = ", batch norms over all processes" if config["sync_batchnorm"] and processes > 1 else ""
+    return f"{batch_of_step(config, processes)} images a step{batch}, learning rate {given * factor:g}{rule}{synced}"
 
 
 @rank_zero_only

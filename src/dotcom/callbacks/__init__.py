@@ -2,12 +2,14 @@
 
 from dotcom.callbacks.average import AverageBest
 from dotcom.callbacks.checkpoint import WholeFiles
+from dotcom.callbacks.companions import Companions
 from dotcom.callbacks.confusion import ConfusionMatrix
 from dotcom.callbacks.finite import FiniteLoss
 from dotcom.callbacks.freeze import FrozenBackbone
 from dotcom.callbacks.gradients import GradientNorms
 from dotcom.callbacks.histograms import CoBiasHistograms
 from dotcom.callbacks.last import LastCheckpoint
+from dotcom.callbacks.norms import SyncedBatchNorms
 from dotcom.callbacks.overlays import BoxGrid, MaskGrid
 from dotcom.callbacks.pictures import PredictionGrid
 from dotcom.callbacks.progress import Progress
@@ -19,6 +21,7 @@ __all__ = [
     "BoxGrid",
     "CoBiasHistograms",
     "CocoResults",
+    "Companions",
     "ConfusionMatrix",
     "FiniteLoss",
     "FrozenBackbone",
@@ -27,6 +30,7 @@ __all__ = [
     "MaskGrid",
     "PredictionGrid",
     "Progress",
+    "SyncedBatchNorms",
     "Throughput",
     "WholeFiles",
 ]

@@ -1,12 +1,14 @@
 """Checkpoint files that are either there in full or not at all."""
 
 import errno
+import io
 import os
 import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from lightning.fabric.plugins.io import TorchCheckpointIO
 
 from dotcom.errors import causes
@@ -41,6 +43,14 @@ class WholeFiles(TorchCheckpointIO):
             warnings.warn(self.unsaved[str(path)], stacklevel=1)
         else:
             self.unsaved.pop(str(path), None)
+
+    def load_checkpoint(self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True) -> Any:
+        """Read a file; of several processes the first one does, because other nodes may not see its folder."""
+        if not (dist.is_initialized() and dist.get_world_size() > 1):
+            return super().load_checkpoint(path, map_location, weights_only=weights_only)
+        content: list[Any] = [Path(path).read_bytes() if dist.get_rank() == 0 else None]
+        dist.broadcast_object_list(content)
+        return torch.load(io.BytesIO(content[0]), map_location=map_location, weights_only=True)
 
     def _write(self, checkpoint: dict[str, Any], path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

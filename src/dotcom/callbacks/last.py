@@ -10,7 +10,7 @@ import lightning as L
 import torch.distributed as dist
 
 from dotcom.callbacks.agreement import Agreement
-from dotcom.callbacks.randomness import random_states, set_random_states
+from dotcom.callbacks.randomness import draw_apart, random_states, set_random_states
 from dotcom.callbacks.stop import Stopped, StopRequest
 from dotcom.errors import UsageError
 
@@ -44,6 +44,7 @@ class LastCheckpoint(L.Callback):
         self.random_states: dict[str, Any] | None = None  # to go on with
         self.logged: dict[str, Any] = {}  # state of each logger to go on with
         self.place: dict[str, Any] | None = None  # in the epoch, to go on with
+        self.processes = 0  # that trained up to there
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if stage == "fit":
@@ -66,6 +67,9 @@ class LastCheckpoint(L.Callback):
         self.step, self.saved = trainer.global_step, time.monotonic()
         if self.random_states is not None:
             set_random_states(self.random_states, trainer.strategy.root_device)
+        else:
+            draw_apart(trainer.global_rank, trainer.global_step)
+            self._move_schedules(trainer)
         trainer.fit_loop.epoch_loop.val_loop.batch_progress.total.reset_on_restart()  # see on_save_checkpoint
         if self.place and trainer.fit_loop.restarting and not trainer.is_last_batch:
             # Lightning would have done it, had the number of steps not been asked for before the checkpoint was read
@@ -76,6 +80,13 @@ class LastCheckpoint(L.Callback):
     ) -> None:
         if trainer.world_size > 1:
             self.agreement.ask(self.request.number, self._late())
+
+    def _move_schedules(self, trainer: L.Trainer) -> None:
+        """After another number of processes, whose epochs had other lengths: to the same part of the training."""
+        if self.processes not in (0, trainer.world_size) and trainer.max_epochs:
+            for config in trainer.lr_scheduler_configs:
+                part = trainer.current_epoch / trainer.max_epochs
+                config.scheduler.last_epoch = round(part * trainer.estimated_stepping_batches)
 
     def _after_batch(self, trainer: L.Trainer) -> None:
         if trainer.world_size == 1:
@@ -125,6 +136,7 @@ class LastCheckpoint(L.Callback):
             (own,), states = states, [None] * trainer.world_size
             dist.all_gather_object(states, own)
         checkpoint["random_states"] = states
+        checkpoint["between_epochs"] = self.saving == "epoch"
         loggers: list[Any] = [logger for logger in trainer.loggers if hasattr(logger, "load_state_dict")]
         checkpoint["logged"] = {type(logger).__name__: logger.state_dict() for logger in loggers}
         if self.saving:
@@ -137,8 +149,14 @@ class LastCheckpoint(L.Callback):
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         states = checkpoint.get("random_states", [])
-        if len(states) == trainer.world_size:
+        self.processes = len(states)
+        if self.processes == trainer.world_size:
             self.random_states = states[trainer.global_rank]
+        elif states and trainer.state.fn == "fit" and not checkpoint.get("between_epochs", True):
+            raise UsageError(
+                f"ckpt_path={trainer.ckpt_path}: it is from within an epoch, which {len(states)} process(es) "
+                f"shared, not {trainer.world_size}; start {len(states)}, at least until the epoch has ended"
+            )
         self.logged = checkpoint.get("logged", {})
         self.place = next(iter(checkpoint["loops"]["fit_loop"]["state_dict"].get("combined_loader", [])), None)
         if Path(str(trainer.ckpt_path)).absolute() == self.path.absolute():

@@ -7,6 +7,20 @@ import numpy as np
 import torch
 
 
+def draw_apart(rank: int, step: int) -> None:
+    """Let each process draw numbers of its own, for dropout, MixUp and CutMix: all were seeded alike.
+
+    The weights are drawn before, and have to be equal. At step 0 the first process goes on where it is.
+    """
+    if rank or step:
+        seeds = (
+            np.random.SeedSequence(torch.initial_seed(), spawn_key=(rank, step)).generate_state(3, np.uint32).tolist()
+        )
+        random.seed(seeds[0])
+        np.random.seed(seeds[1])
+        torch.manual_seed(seeds[2])
+
+
 def random_states(device: torch.device) -> dict[str, Any]:
     """Of Python, NumPy, PyTorch, and PyTorch's generator on ``device`` if it is no CPU."""
     numpy = np.random.get_state(legacy=False)

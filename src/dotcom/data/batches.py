@@ -32,10 +32,11 @@ class Share(Sampler[int]):
 class SeededOrder(Sampler[Draw]):
     """An order that depends on (seed, epoch), and a seed for each place in it.
 
+    Several processes take turns in both, so that N of them see in a step what one would see with N times the batch.
     Seeds are spread out, because seed + epoch would give seed 1 the order that seed 0 has an epoch later.
 
     Args:
-        sampler: One whose order depends on the epoch alone, with the ``rank`` of this process.
+        sampler: One whose order depends on the epoch alone, with ``rank`` and ``num_replicas`` of the processes.
         seed: Of the run.
     """
 
@@ -51,8 +52,9 @@ class SeededOrder(Sampler[Draw]):
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[Draw]:
-        draws = np.random.default_rng((self.seed, self.epoch, self.sampler.rank))
-        return zip(self.sampler, draws.integers(2**32, size=len(self)).tolist(), strict=True)
+        world = self.sampler.num_replicas
+        draws = np.random.default_rng((self.seed, self.epoch, 0)).integers(2**32, size=len(self) * world)
+        return zip(self.sampler, draws[self.sampler.rank :: world].tolist(), strict=True)
 
 
 class OwnDraws(Dataset[Any]):

@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
 from dotcom.logged import due
+from dotcom.optim import rate_factor
 from dotcom.tasks.parameters import Decayed, grouped_optimizer
 
 
@@ -77,6 +78,8 @@ class Task(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = self.make_optimizer(self.model)
+        for group in optimizer.param_groups:
+            group["lr"] *= rate_factor(self.config, self.trainer.world_size)
         steps = int(self.trainer.estimated_stepping_batches)
         scheduler = self.make_scheduler(optimizer, total_steps=steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"}}

@@ -88,13 +88,16 @@ class DotcomLauncher(Launcher):
     def _checked(self, overrides: Sequence[str]) -> dict[str, Any]:
         """The configuration of a job, checked as the job itself will check it."""
         from dotcom.config import checked
+        from dotcom.world import check_sweep
 
         _, cfg = self._plain(self.context.config_loader.load_sweep_config(self.config, list(overrides)))
         choices = HydraConfig.get().runtime.choices
         chosen = tuple(text for text in overrides if text.partition("=")[0] in choices)
         if chosen not in self.defaults:
             self.defaults[chosen] = compose("config", list(chosen))
-        return checked(cfg, self.defaults[chosen])
+        config = checked(cfg, self.defaults[chosen])
+        check_sweep(config["hardware"])
+        return config
 
     def _plain(self, config: DictConfig) -> tuple[dict[str, Any], DictConfig]:
         """A configuration without Hydra's own part: resolved, and as it is."""

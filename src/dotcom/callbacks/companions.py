@@ -1,0 +1,117 @@
+"""An end to waiting for a process that is lost: its machine without power, its cable unplugged."""
+
+import os
+import sys
+import threading
+import time
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch.distributed as dist
+
+from dotcom.errors import GO_ON, LOST, UsageError
+from dotcom.record import now, read_json, write_json
+
+BEAT = 3.0  # seconds between two signs of life
+SILENCE = 30.0  # seconds without one after which a process counts as lost
+
+
+class Companions(L.Callback):
+    """Ends this process with one line when another one of the run has fallen silent.
+
+    A process that dies closes its connections, and whoever waits for it gets an error at once. A machine that loses its
+    power or its network does not: the others would wait as long as the longest collective operation may take, half an
+    hour. So each process leaves a sign of life in the store through which they met, and reads those of the others.
+    Waiting itself is fine: for the first one to unpack the data, to evaluate, to write to a slow disk.
+
+    The end comes from a thread, because the main one cannot be interrupted while it waits in a collective operation.
+
+    Note: The limit of PyTorch for one operation stays as it is.
+
+    Args:
+        folder: Where ``run.json`` is.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.record = Path(folder) / "run.json"
+        self.stopped = threading.Event()
+        self.watching = False
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        if trainer.world_size == 1:
+            return
+        self._agree(trainer)
+        if not self.watching:
+            self.watching = True
+            store = dist.group.WORLD.get_group_store().clone()  # type: ignore[union-attr]
+            pulse = Pulse(store, trainer.global_rank, trainer.world_size)
+            threading.Thread(target=pulse.beat, args=(self.stopped,), daemon=True).start()
+            threading.Thread(target=self._watch, args=(pulse, trainer.is_global_zero), daemon=True).start()
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        if stage == "validate":  # the last thing that all do together; after it they end one by one
+            self.stopped.set()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        self.stopped.set()  # it ends anyhow
+
+    def _watch(self, pulse: "Pulse", first: bool) -> None:
+        """End this process once another one has been silent for too long."""
+        while not self.stopped.wait(1.0):
+            if (lost := pulse.silent()) is not None:
+                said = f"no sign of life from process {lost} for {SILENCE:g} s"
+                print(f"error: {LOST} ({said}); {GO_ON}", file=sys.stderr, flush=True)
+                if first:
+                    write_json(self.record, read_json(self.record) | {"state": "failed", "ended": now()})
+                os._exit(2)
+
+    def _agree(self, trainer: L.Trainer) -> None:
+        """All processes begin at a checkpoint, or none of them."""
+        found: list[Any] = [None] * trainer.world_size
+        dist.all_gather_object(found, trainer.ckpt_path is not None)
+        if len(set(found)) > 1:
+            without = ", ".join(str(rank) for rank, there in enumerate(found) if not there)
+            raise UsageError(
+                f"resume=true: process {without} of {trainer.world_size} found no last.ckpt in hydra.run.dir, "
+                "others did; copy it to every node, or choose a folder that all of them see"
+            )
+
+
+class Pulse:
+    """Signs of life in a store that all processes see.
+
+    Args:
+        store: A connection of its own.
+        rank: Of this process.
+        world: How many there are.
+    """
+
+    def __init__(self, store: Any, rank: int, world: int) -> None:
+        self.store, self.own = store, f"pulse/{rank}"
+        self.others = [other for other in range(world) if other != rank]
+        self.counts: list[Any] = [None] * len(self.others)
+        self.heard = [time.monotonic()] * len(self.others)
+
+    def beat(self, stopped: threading.Event) -> None:
+        """Leave a sign of life and look for those of the others, until the end."""
+        keys = [f"pulse/{other}" for other in self.others]
+        with suppress(RuntimeError):  # the store is gone: nothing is heard any more
+            for number in count():
+                self.store.set(self.own, str(number))
+                counts = self.store.multi_get(keys) if self.store.check(keys) else self.counts
+                at = time.monotonic()
+                self.heard = [
+                    when if before == after else at
+                    for when, before, after in zip(self.heard, self.counts, counts, strict=True)
+                ]
+                self.counts = counts
+                if stopped.wait(BEAT):
+                    return
+
+    def silent(self) -> int | None:
+        """A process that has not been heard for too long, if there is one."""
+        late = time.monotonic() - SILENCE
+        return next((other for other, when in zip(self.others, self.heard, strict=True) if when < late), None)
