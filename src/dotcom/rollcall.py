@@ -74,9 +74,8 @@ def listen(port: int) -> socket.socket:
     try:
         server = socket.create_server(("", port))
     except OSError as error:
-        raise UsageError(
-            f"MASTER_PORT={port}: {str(error.strerror).lower()} on this machine; choose another, the same on every node"
-        ) from None
+        why = os.strerror(error.errno or 0).lower()
+        raise UsageError(f"MASTER_PORT={port}: {why} on this machine; choose another, the same on every node") from None
     server.settimeout(POLL)
     return server
 
