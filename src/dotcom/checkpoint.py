@@ -50,12 +50,11 @@ def check_files(config: dict[str, Any]) -> None:
             if setting == "ckpt_path":
                 check_resumable(where, content, config)
             if setting == "ckpt_path" and own:
-                go_on(config, content["config"])
+                say_if_moved(config, content["config"])
 
 
-def go_on(config: dict[str, Any], before: dict[str, Any]) -> None:
-    """Take over what the place within an epoch depends on; say if the data have moved, or are others."""
-    config["data"]["num_workers"] = before["data"]["num_workers"]
+def say_if_moved(config: dict[str, Any], before: dict[str, Any]) -> None:
+    """Say if the data of the run have moved, or are others."""
     roots = [settings["data"]["root"] for settings in (before, config)]
     if roots[0] != roots[1] and is_first():
         print("warning: the run began with data.root={}, not {}; go on only if both hold the same".format(*roots))

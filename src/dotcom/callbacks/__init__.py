@@ -2,6 +2,7 @@
 
 from dotcom.callbacks.checkpoint import WholeFiles
 from dotcom.callbacks.confusion import ConfusionMatrix
+from dotcom.callbacks.counted import EvaluatedImages
 from dotcom.callbacks.finite import FiniteLoss
 from dotcom.callbacks.freeze import FrozenBackbone
 from dotcom.callbacks.gradients import GradientNorms
@@ -18,6 +19,7 @@ __all__ = [
     "CoBiasHistograms",
     "CocoResults",
     "ConfusionMatrix",
+    "EvaluatedImages",
     "FiniteLoss",
     "FrozenBackbone",
     "GradientNorms",

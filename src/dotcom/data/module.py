@@ -10,10 +10,10 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
-from torch.utils.data.distributed import DistributedSampler
 from torchvision.transforms import v2
 
-from dotcom.data.batches import OwnDraws, ReadableBatches, SeededOrder, Share, outlive_the_signal, stack_readable
+from dotcom.data.batches import OwnDraws, ReadableBatches, outlive_the_signal, stack_readable
+from dotcom.data.order import SeededOrder, Share, Shuffle
 from dotcom.data.preflight import check_readable
 from dotcom.errors import listed
 
@@ -84,6 +84,7 @@ class DataModule(L.LightningDataModule):
         self.blend = v2.RandomChoice(chosen) if chosen else None
         self.mean, self.std = tuple(mean), tuple(std)
         self.datasets: dict[str, Any] = {}
+        self.evaluated_images = 0  # in the last validation, over all processes; see dotcom.callbacks.EvaluatedImages
         self.reported: set[str] = set()  # splits whose skipped files have been named
 
     def prepare_data(self) -> None:
@@ -110,12 +111,6 @@ class DataModule(L.LightningDataModule):
                 self.reported.add(split)
                 counts = f"{len(skipped)} of {len(dataset)} {split} images"
                 rank_zero_warn(f"{counts} were skipped as unreadable: {listed(skipped)}")
-
-    @property
-    def evaluated_images(self) -> int:
-        """Validation images, less those that could not be read."""
-        dataset = self.datasets["val"]
-        return len(dataset) - len(getattr(dataset, "skipped", ()))
 
     @property
     def classes(self) -> list[str]:
@@ -147,7 +142,7 @@ class DataModule(L.LightningDataModule):
     def _train_sampler(self, dataset: Any) -> "SeededOrder":
         rank, world = self._rank_and_world()
         if self.repeats == 1:
-            return SeededOrder(DistributedSampler(dataset, world, rank), self.seed)
+            return SeededOrder(Shuffle(len(dataset), rank, world), self.seed)
         try:
             from timm.data.distributed_sampler import RepeatAugSampler
         except ImportError:

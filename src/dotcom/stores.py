@@ -1,0 +1,204 @@
+"""Where prepared data lie: a local folder, or an object store that speaks S3. Nothing here imports torch.
+
+Endpoint and credentials are those of the usual environment variables: AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID,
+AWS_SECRET_ACCESS_KEY, AWS_DEFAULT_REGION, or a profile.
+"""
+
+import hashlib
+import os
+import shutil
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from dotcom.annotations import folders
+from dotcom.errors import UsageError, flat
+from dotcom.record import whole
+
+try:
+    import fcntl
+except ImportError:  # Windows: several processes may fetch the same file there
+    fcntl = None  # type: ignore[assignment]
+
+REMOTE = "s3://"
+PAUSES = (1.0, 4.0, 16.0)  # seconds before the second, third and last try
+BLOCK = 1 << 20  # bytes that are hashed at a time
+
+Answer = TypeVar("Answer")
+
+
+class Unusable(Exception):  # noqa: N818
+    """A file is missing or not what it was; it says how."""
+
+
+def is_remote(root: object) -> bool:
+    """Whether ``data.root`` is an address instead of a folder."""
+    return str(root).startswith(REMOTE)
+
+
+def read_small(root: str, name: str) -> bytes | None:
+    """A file that is read whole, in one try; None if the store answers that there is none.
+
+    Raises:
+        UsageError: If there is no store, or it does not let us in.
+    """
+    if not is_remote(root):
+        path = Path(root).expanduser() / name
+        return path.read_bytes() if path.is_file() else None
+    bucket, prefix = address(root)
+    try:
+        body: bytes = client().get_object(Bucket=bucket, Key=prefix + name)["Body"].read()
+    except Exception as error:  # botocore makes the classes of its errors as it goes
+        if code(error) in ("NoSuchKey", "404"):
+            return None
+        raise UsageError(f"data.root={root}: {flat(str(error))}; {advice()}") from None
+    return body
+
+
+def fetched(root: str, name: str, size: int, sha256: str) -> Path:
+    """Where a file lies on this machine, after a check of its content; a remote one is kept for the next time.
+
+    A file that is missing or damaged is asked for again, after a growing pause.
+
+    Raises:
+        UsageError: After the last try, naming the file, what was expected and what to do.
+    """
+    get = _download if is_remote(root) else _local
+    return tried(root, name, lambda: get(root, name, size, sha256))
+
+
+def tried(root: str, name: str, get: Callable[[], Answer]) -> Answer:
+    """What ``get`` returns in the first try in which it does."""
+    for pause in (*PAUSES, None):
+        try:
+            return get()
+        except Unusable as error:
+            if pause is None:
+                where = f"{root.rstrip('/')}/{name}"
+                raise UsageError(
+                    f"{where}: {error}, in {len(PAUSES) + 1} tries; expected the file that dotcom.data.prepare wrote; "
+                    f"copy it again, or run prepare again"
+                ) from None
+            warnings.warn(f"{name}: {error}; trying again in {pause:g} s", stacklevel=2)
+            time.sleep(pause)
+    raise AssertionError
+
+
+def check(path: Path, size: int, sha256: str) -> None:
+    """The file is there and holds what it should.
+
+    Raises:
+        Unusable: Saying what differs.
+    """
+    try:
+        found = path.stat().st_size
+        if found != size:
+            raise Unusable(f"it has {found:,} bytes, not {size:,}")
+        digest = hash_of(path)
+    except FileNotFoundError:
+        raise Unusable("it is missing") from None
+    except OSError as error:
+        raise Unusable(f"it cannot be read ({error.strerror})") from None
+    if digest != sha256:
+        raise Unusable(f"its sha256 is {digest[:12]}..., not {sha256[:12]}...")
+
+
+def hash_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _local(root: str, name: str, size: int, sha256: str) -> Path:
+    path = Path(root).expanduser() / name
+
+    def look() -> int:
+        check(path, size, sha256)
+        return size
+
+    try:
+        folders.remembered(f"shard-{sha256[:16]}", [path], look)  # hashed once, then only if it changes
+    except FileNotFoundError:
+        raise Unusable("it is missing") from None
+    return path
+
+
+def _download(root: str, name: str, size: int, sha256: str) -> Path:
+    bucket, prefix = address(root)
+    kept = folders.CACHE / "shards" / f"{sha256[:2]}" / sha256
+    if kept.exists():  # it was whole when it got its name
+        return kept
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    if shutil.disk_usage(kept.parent).free < size:
+        raise UsageError(
+            f"{kept.parent}: no room for {name} ({size:,} bytes); XDG_CACHE_HOME=PATH chooses another disk"
+        )
+    with alone(kept.with_suffix(".lock")):
+        if not kept.exists():
+            with whole(kept) as temporary:
+                try:
+                    client().download_file(bucket, prefix + name, str(temporary))
+                except Exception as error:  # as in read_small
+                    missing = code(error) in ("NoSuchKey", "404")
+                    raise Unusable("it is missing" if missing else flat(str(error))) from None
+                check(temporary, size, sha256)
+    return kept
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """One process at a time; the system lets go of the lock when it dies."""
+    with path.open("a") as file:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def address(root: str) -> tuple[str, str]:
+    """Bucket and prefix, the latter empty or with a slash at its end."""
+    bucket, _, prefix = root.removeprefix(REMOTE).partition("/")
+    if not bucket:
+        raise UsageError(f"data.root={root}: expected s3://BUCKET/PATH")
+    return bucket, f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+
+
+def client() -> Any:
+    """The client of this process, which no other may share."""
+    return _client(os.getpid())
+
+
+@lru_cache
+def _client(process: int) -> Any:
+    try:
+        import boto3  # type: ignore[import-untyped]
+        from botocore.config import Config  # type: ignore[import-untyped]
+    except ImportError:
+        raise UsageError("data.root=s3://...: it needs an extra; pip install 'dotcom[streaming]'") from None
+    own_endpoint = any(os.environ.get(name) for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"))
+    style = "path" if own_endpoint else "auto"  # other servers have no host name for each bucket
+    return boto3.session.Session().client(
+        "s3",
+        config=Config(
+            s3={"addressing_style": style}, connect_timeout=10, read_timeout=60, retries={"total_max_attempts": 1}
+        ),
+    )
+
+
+def code(error: Exception) -> str:
+    """The code of a store's answer; empty for other errors."""
+    return str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
+
+
+def advice() -> str:
+    """What may be wrong if a store cannot be asked."""
+    return (
+        f"expected s3://BUCKET/PATH that AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL "
+        f"({os.environ.get('AWS_ENDPOINT_URL', 'not set: Amazon')}) lead to"
+    )
