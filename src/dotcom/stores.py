@@ -1,22 +1,17 @@
-"""Where prepared data lie: a local folder, or an object store that speaks S3. Nothing here imports torch.
-
-Endpoint and credentials are those of the usual environment variables: AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID,
-AWS_SECRET_ACCESS_KEY, AWS_DEFAULT_REGION, or a profile.
-"""
+"""Prepared files, from a local folder or an object store, checked before they are used. Nothing here imports torch."""
 
 import hashlib
-import os
 import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from dotcom.annotations import folders
-from dotcom.errors import UsageError, flat
+from dotcom.errors import UsageError
+from dotcom.object_store import REMOTE, Missing, Refused, advice, download, read_object
 from dotcom.record import whole
 
 try:
@@ -24,7 +19,6 @@ try:
 except ImportError:  # Windows: several processes may fetch the same file there
     fcntl = None  # type: ignore[assignment]
 
-REMOTE = "s3://"
 PAUSES = (1.0, 4.0, 16.0)  # seconds before the second, third and last try
 BLOCK = 1 << 20  # bytes that are hashed at a time
 
@@ -49,14 +43,12 @@ def read_small(root: str, name: str) -> bytes | None:
     if not is_remote(root):
         path = Path(root).expanduser() / name
         return path.read_bytes() if path.is_file() else None
-    bucket, prefix = address(root)
     try:
-        body: bytes = client().get_object(Bucket=bucket, Key=prefix + name)["Body"].read()
-    except Exception as error:  # botocore makes the classes of its errors as it goes
-        if code(error) in ("NoSuchKey", "404"):
-            return None
-        raise UsageError(f"data.root={root}: {flat(str(error))}; {advice()}") from None
-    return body
+        return read_object(root, name)
+    except Missing:
+        return None
+    except Refused as error:
+        raise UsageError(f"data.root={root}: {error}; {advice()}") from None
 
 
 def fetched(root: str, name: str, size: int, sha256: str) -> Path:
@@ -131,7 +123,6 @@ def _local(root: str, name: str, size: int, sha256: str) -> Path:
 
 
 def _download(root: str, name: str, size: int, sha256: str) -> Path:
-    bucket, prefix = address(root)
     kept = folders.CACHE / "shards" / f"{sha256[:2]}" / sha256
     if kept.exists():  # it was whole when it got its name
         return kept
@@ -144,10 +135,11 @@ def _download(root: str, name: str, size: int, sha256: str) -> Path:
         if not kept.exists():
             with whole(kept) as temporary:
                 try:
-                    client().download_file(bucket, prefix + name, str(temporary))
-                except Exception as error:  # as in read_small
-                    missing = code(error) in ("NoSuchKey", "404")
-                    raise Unusable("it is missing" if missing else flat(str(error))) from None
+                    download(root, name, temporary)
+                except Missing:
+                    raise Unusable("it is missing") from None
+                except Refused as error:
+                    raise Unusable(str(error)) from None
                 check(temporary, size, sha256)
     return kept
 
@@ -159,46 +151,3 @@ def alone(path: Path) -> Iterator[None]:
         if fcntl is not None:
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def address(root: str) -> tuple[str, str]:
-    """Bucket and prefix, the latter empty or with a slash at its end."""
-    bucket, _, prefix = root.removeprefix(REMOTE).partition("/")
-    if not bucket:
-        raise UsageError(f"data.root={root}: expected s3://BUCKET/PATH")
-    return bucket, f"{prefix.strip('/')}/" if prefix.strip("/") else ""
-
-
-def client() -> Any:
-    """The client of this process, which no other may share."""
-    return _client(os.getpid())
-
-
-@lru_cache
-def _client(process: int) -> Any:
-    try:
-        import boto3  # type: ignore[import-untyped]
-        from botocore.config import Config  # type: ignore[import-untyped]
-    except ImportError:
-        raise UsageError("data.root=s3://...: it needs an extra; pip install 'dotcom[streaming]'") from None
-    own_endpoint = any(os.environ.get(name) for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"))
-    style = "path" if own_endpoint else "auto"  # other servers have no host name for each bucket
-    return boto3.session.Session().client(
-        "s3",
-        config=Config(
-            s3={"addressing_style": style}, connect_timeout=10, read_timeout=60, retries={"total_max_attempts": 1}
-        ),
-    )
-
-
-def code(error: Exception) -> str:
-    """The code of a store's answer; empty for other errors."""
-    return str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
-
-
-def advice() -> str:
-    """What may be wrong if a store cannot be asked."""
-    return (
-        f"expected s3://BUCKET/PATH that AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL "
-        f"({os.environ.get('AWS_ENDPOINT_URL', 'not set: Amazon')}) lead to"
-    )
