@@ -6,6 +6,7 @@ from typing import Any
 CHOICES: dict[str, tuple[Any, ...]] = {
     "block": ("basic", "mv2", "qg", "qib"),
     "co_bias": (True, False, "first", "second"),
+    "data.pin_memory": (True, False, None),
     "data.train_transform.auto_augment": ("rand", "trivial", None),
     "head": ("deeplabv3", "mobilevit"),
     "loss": ("hard_negative", "focal"),
@@ -31,6 +32,8 @@ RANGES: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {  # in wor
             "data.batch_size",
             "data.val_batch_size",
             "data.repeats",
+            "data.prefetch",
+            "data.worker_threads",
             "optimizer.lr",
         ),
     ),

@@ -183,7 +183,7 @@ def override_for(key: str, saved: DictConfig, asked: DictConfig) -> str:
             return f"model=timm name={OmegaConf.select(saved, 'model.name')}"
         family = str(OmegaConf.select(saved, "model._target_")).removeprefix("dotcom.models.").partition(".")[0]
         return f"model={family.lower()}_{variant}"
-    if key in ("task._target_", "data.num_classes"):
+    if key in ("task._target_", "data.num_classes") or key.startswith("data.prepared."):
         source, wanted = (str(OmegaConf.select(config, "data.dataset._target_")) for config in (saved, asked))
         root = OmegaConf.select(saved, "data.root")
         return f"data.root={root}" if source == wanted else f"data={source.rpartition('.')[2]}"

@@ -19,8 +19,10 @@ PLUMBING_KEYS = {  # at any depth: where it runs, how fast, and where it writes
     "fit",
     "num_workers",
     "output_dir",
+    "pin_memory",
     "plan",
     "precision",
+    "prefetch",
     "resume",
     "retry",
     "root",
@@ -28,6 +30,7 @@ PLUMBING_KEYS = {  # at any depth: where it runs, how fast, and where it writes
     "save_every_minutes",
     "save_every_steps",
     "status",
+    "worker_threads",
 }
 SPELLED = ("max_epochs", "accumulate_grad_batches", "gradient_clip_val")  # epochs, accumulate and clip say the same
 LENGTH = ("max_steps", "max_time", "limit_train_batches", "limit_val_batches", "overfit_batches")

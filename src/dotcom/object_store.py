@@ -4,6 +4,7 @@ Endpoint and credentials are those of the usual environment variables: AWS_ENDPO
 AWS_SECRET_ACCESS_KEY, AWS_DEFAULT_REGION, or a profile.
 """
 
+import logging
 import os
 from functools import lru_cache
 from pathlib import Path
@@ -12,6 +13,11 @@ from typing import Any
 from dotcom.errors import UsageError, flat
 
 REMOTE = "s3://"
+
+
+def is_remote(root: object) -> bool:
+    """Whether ``data.root`` is an address instead of a folder."""
+    return str(root).startswith(REMOTE)
 
 
 class Missing(Exception):  # noqa: N818
@@ -69,6 +75,7 @@ def _client(process: int) -> Any:
         from botocore.config import Config  # type: ignore[import-untyped]
     except ImportError:
         raise UsageError("data.root=s3://...: it needs an extra; pip install 'dotcom[streaming]'") from None
+    logging.getLogger("botocore").setLevel(logging.WARNING)  # else it says where it found the credentials
     own_endpoint = any(os.environ.get(name) for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"))
     style = "path" if own_endpoint else "auto"  # other servers have no host name for each bucket
     return boto3.session.Session().client(

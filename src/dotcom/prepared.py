@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from dotcom.errors import UsageError, did_you_mean
-from dotcom.stores import is_remote, read_small
+from dotcom.object_store import is_remote
+from dotcom.stores import read_small
 
 MANIFEST = "prepared.json"
 SUMS = "prepared.sha256"  # of each file of a folder: hash, bytes, name

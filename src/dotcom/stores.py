@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from dotcom.annotations import folders
 from dotcom.errors import UsageError
-from dotcom.object_store import REMOTE, Missing, Refused, advice, download, read_object
+from dotcom.object_store import Missing, Refused, advice, download, is_remote, read_object
 from dotcom.record import whole
 
 try:
@@ -27,11 +27,6 @@ Answer = TypeVar("Answer")
 
 class Unusable(Exception):  # noqa: N818
     """A file is missing or not what it was; it says how."""
-
-
-def is_remote(root: object) -> bool:
-    """Whether ``data.root`` is an address instead of a folder."""
-    return str(root).startswith(REMOTE)
 
 
 def read_small(root: str, name: str) -> bytes | None:
@@ -51,20 +46,22 @@ def read_small(root: str, name: str) -> bytes | None:
         raise UsageError(f"data.root={root}: {error}; {advice()}") from None
 
 
-def fetched(root: str, name: str, size: int, sha256: str) -> Path:
+def obtained(root: str, name: str, size: int, sha256: str) -> Path:
     """Where a file lies on this machine, after a check of its content; a remote one is kept for the next time.
 
-    A file that is missing or damaged is asked for again, after a growing pause.
+    Raises:
+        Unusable: If it is missing or damaged.
+        UsageError: If there is no room for it.
+    """
+    return (_download if is_remote(root) else _local)(root, name, size, sha256)
+
+
+def tried(root: str, name: str, get: Callable[[], Answer]) -> Answer:
+    """What ``get`` returns in the first try in which it does; after a try in which it does not comes a growing pause.
 
     Raises:
         UsageError: After the last try, naming the file, what was expected and what to do.
     """
-    get = _download if is_remote(root) else _local
-    return tried(root, name, lambda: get(root, name, size, sha256))
-
-
-def tried(root: str, name: str, get: Callable[[], Answer]) -> Answer:
-    """What ``get`` returns in the first try in which it does."""
     for pause in (*PAUSES, None):
         try:
             return get()
@@ -124,7 +121,7 @@ def _local(root: str, name: str, size: int, sha256: str) -> Path:
 
 def _download(root: str, name: str, size: int, sha256: str) -> Path:
     kept = folders.CACHE / "shards" / f"{sha256[:2]}" / sha256
-    if kept.exists():  # it was whole when it got its name
+    if kept.exists() and kept.stat().st_size == size:  # it was checked before it got its name
         return kept
     kept.parent.mkdir(parents=True, exist_ok=True)
     if shutil.disk_usage(kept.parent).free < size:
@@ -132,7 +129,7 @@ def _download(root: str, name: str, size: int, sha256: str) -> Path:
             f"{kept.parent}: no room for {name} ({size:,} bytes); XDG_CACHE_HOME=PATH chooses another disk"
         )
     with alone(kept.with_suffix(".lock")):
-        if not kept.exists():
+        if not kept.exists() or kept.stat().st_size != size:
             with whole(kept) as temporary:
                 try:
                     download(root, name, temporary)

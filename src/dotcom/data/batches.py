@@ -88,11 +88,12 @@ def samples_drawn(state: Mapping[str, Any], batch_size: int) -> int:
     return int(batch_size * state["_num_yielded"])
 
 
-def outlive_the_signal(worker: int) -> None:
+def begin(worker: int, threads: int = 1) -> None:
     """Let a loader process serve on while the training process, told to stop as well, finishes its step.
 
     Ctrl-C and a scheduler's signals reach all processes of a job. SIGTERM still ends this one, a little later.
     """
+    torch.set_num_threads(threads)
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(LAST_WORDS))
     for number in (signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)

@@ -118,3 +118,25 @@ class SeededOrder(Sampler[Draw]):
         rank, world = self.sampler.rank, self.sampler.num_replicas
         draws = np.random.default_rng((self.seed, self.epoch, 0)).integers(2**32, size=len(self) * world)[rank::world]
         return islice(zip(self.sampler, draws.tolist(), strict=True), self.start, None)
+
+
+def train_order(dataset: Any, rank: int, world: int, seed: int, repeats: int) -> SeededOrder:
+    """What a process trains on in an epoch, and in which order.
+
+    Args:
+        dataset: Of the train split; from shards, it has ``shards``.
+        rank: Of this process.
+        world: Number of processes.
+        seed: Of the run.
+        repeats: How often each image is shown; an epoch keeps its length.
+    """
+    shards = getattr(dataset, "shards", None)
+    if repeats == 1:
+        plain = Shuffle(len(dataset), rank, world, shards and shards.counts, shards and shards.ahead)
+        return SeededOrder(plain, seed)
+    try:
+        from timm.data.distributed_sampler import RepeatAugSampler
+    except ImportError:
+        raise ImportError("data.repeats needs timm: pip install 'dotcom[timm]'") from None
+    make: Any = RepeatAugSampler
+    return SeededOrder(make(dataset, world, rank, num_repeats=repeats, selected_round=0), seed)

@@ -57,7 +57,6 @@ def checked(options: argparse.Namespace) -> dict[str, Any]:
     if options.workers is not None and options.workers < 1:
         raise UsageError(f"--workers {options.workers}: expected a number above 0")
     data = composed(options)
-    refuse_others(data)
     if options.shards:
         from dotcom.data.shards import check_extra
 
@@ -86,25 +85,18 @@ def composed(options: argparse.Namespace) -> dict[str, Any]:
     check_types(cfg, defaults)
     options.choice = str(cfg.data.dataset._target_).rpartition(".")[2]
     options.side = options.side or round(EXTRA * cfg.image_size)
-    refuse_small(options.choice)
+    refuse_others(options.choice, cfg.data.root)
     return cast(dict[str, Any], OmegaConf.to_container(cfg.data, resolve=True, throw_on_missing=True))
 
 
-def refuse_small(choice: str) -> None:
-    """Some sets would gain nothing."""
-    from dotcom.prepared import KINDS
+def refuse_others(choice: str, root: str | None) -> None:
+    """The source is a local folder of originals, and has something to gain."""
+    from dotcom.object_store import is_remote
+    from dotcom.prepared import KINDS, read_prepared
 
     if choice not in KINDS:
         why = SMALL.get(choice, IN_MEMORY)
         raise UsageError(f"data={choice}: {why}; expected data={' or data='.join(sorted([*KINDS, 'coco']))}")
-
-
-def refuse_others(data: dict[str, Any]) -> None:
-    """The source is a local folder of originals."""
-    from dotcom.prepared import read_prepared
-    from dotcom.stores import is_remote
-
-    root = data["root"]
     if is_remote(root):
         raise UsageError(f"data.root={root}: expected a local folder; its result can be uploaded")
     if facts := read_prepared(root):
