@@ -168,10 +168,7 @@ def test_damaged_shard__is_named_and_tried_again_then_fails(shards, tmp_path):
     with pytest.warns(UserWarning, match="trying again in 0.0"), pytest.raises(UsageError, match=said):
         batches(data("image_folder", root), "val")
     shard.unlink()
-    with (
-        pytest.warns(UserWarning, match="trying again"),
-        pytest.raises(UsageError, match=r"shard-00001.bin: it is missing, in 3 tries") as lost,
-    ):
+    with pytest.raises(UsageError, match=r"shard-00001.bin: it is missing, in 3 tries") as lost:
         batches(data("image_folder", root, num_workers=1), "val")
     assert "\n" not in str(lost.value)  # though it was a loader process that failed
 
