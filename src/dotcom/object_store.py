@@ -65,11 +65,11 @@ def address(root: str) -> tuple[str, str]:
 
 def client() -> Any:
     """The client of this process, which no other may share."""
-    return _client(os.getpid())
+    return _client(os.getpid(), os.environ.get("AWS_ENDPOINT_URL"))
 
 
 @lru_cache
-def _client(process: int) -> Any:
+def _client(process: int, endpoint: str | None) -> Any:
     try:
         import boto3  # type: ignore[import-untyped]
         from botocore.config import Config  # type: ignore[import-untyped]
