@@ -118,7 +118,7 @@ def trained(config: dict[str, Any], record: Record) -> dict[str, Any]:
     trainer = instantiate(config["trainer"], callbacks=callbacks, logger=loggers)
     for logger in loggers:
         logger.log_hyperparams(config)
-    describe(config, task.model, trainer)
+    describe(config, task.model, trainer, data.loading(trainer))
     record.update(parameters=parameters(task.model), macs=sum(macs(task.model, config["image_size"]).values()))
     started = time.perf_counter()
     if config["fit"]:

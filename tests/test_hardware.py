@@ -11,7 +11,7 @@ FACTS = ("accelerator", "precision", "channels_last", "num_workers")
 @pytest.mark.parametrize(
     ("gpus", "system", "machine", "expected"),
     [
-        (2, "Linux", "x86_64", ("gpu", "bf16-mixed", True, 8)),
+        (2, "Linux", "x86_64", ("gpu", "bf16-mixed", True, 7)),
         (0, "Darwin", "arm64", ("mps", "32-true", False, 4)),
         (0, "Linux", "x86_64", ("cpu", "32-true", True, 0)),
     ],

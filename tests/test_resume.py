@@ -149,7 +149,8 @@ def test_killed_run__goes_on_as_if_never_stopped(task, workers, hook, count, mor
     root, reference = finished(task, loading)
     with pytest.raises(Killed):
         run(settings(task, root, tmp_path / "run", loading, more), hook=hook, count=count)
-    run(settings(task, root, tmp_path / "run", loading, "resume=true"))
+    other = f"data.num_workers={(workers + 1) % 3}"  # 1 after 0, 0 after 2
+    run(settings(task, root, tmp_path / "run", other, "resume=true"))
     assert_same_run(tmp_path / "run", reference)
 
 

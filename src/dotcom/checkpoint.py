@@ -55,12 +55,11 @@ def check_files(config: dict[str, Any]) -> None:
             if setting == "ckpt_path":
                 check_resumable(where, content, config)
             if setting == "ckpt_path" and own:
-                go_on(config, content["config"])
+                say_if_moved(config, content["config"])
 
 
-def go_on(config: dict[str, Any], before: dict[str, Any]) -> None:
-    """Take over what the place within an epoch depends on; say if the data have moved, or are others."""
-    config["data"]["num_workers"] = before["data"]["num_workers"]
+def say_if_moved(config: dict[str, Any], before: dict[str, Any]) -> None:
+    """Say if the data of the run have moved, or are others."""
     roots = [settings["data"]["root"] for settings in (before, config)]
     if roots[0] != roots[1] and is_first():
         print("warning: the run began with data.root={}, not {}; go on only if both hold the same".format(*roots))
@@ -198,7 +197,7 @@ def override_for(key: str, saved: DictConfig, asked: DictConfig) -> str:
             return f"model=timm name={OmegaConf.select(saved, 'model.name')}"
         family = str(OmegaConf.select(saved, "model._target_")).removeprefix("dotcom.models.").partition(".")[0]
         return f"model={family.lower()}_{variant}"
-    if key in ("task._target_", "data.num_classes"):
+    if key in ("task._target_", "data.num_classes") or key.startswith("data.prepared."):
         source, wanted = (str(OmegaConf.select(config, "data.dataset._target_")) for config in (saved, asked))
         root = OmegaConf.select(saved, "data.root")
         return f"data.root={root}" if source == wanted else f"data={source.rpartition('.')[2]}"

@@ -15,8 +15,9 @@ from dotcom.annotations.voc import voc_detection_classes
 from dotcom.annotations.voc_masks import voc_classes
 from dotcom.checkpoint import check_files
 from dotcom.errors import UsageError, did_you_mean, spelled
-from dotcom.hardware import cores, found, gpus, loading_cores
+from dotcom.hardware import found, loading_cores
 from dotcom.layout import class_folders
+from dotcom.prepared import classes_of, note_prepared
 from dotcom.recipe import check_recipe
 from dotcom.world import launched
 
@@ -29,14 +30,14 @@ def register_resolvers() -> None:
     """Make ``${cores:}``, ``${found:fact}``, ``${best:metric}``, ``${coco_classes:...}`` and so on known."""
     resolvers: dict[str, Callable[..., Any]] = {
         "cores": loading_cores,
-        "cores_per_gpu": lambda: max(1, cores() // max(1, gpus())),
+        "cores_per_gpu": lambda: loading_cores("auto"),
         "found": found,
         "launched": launched,
         "best": lambda metric: "min" if metric.endswith("loss") else "max",
         "scaled": lambda size, by: round(size * by),
-        "class_folders": lambda root: len(class_folders(root)),
-        "coco_classes": coco_classes,
-        "mask_classes": mask_classes,
+        "class_folders": classes_of(lambda root: len(class_folders(root))),
+        "coco_classes": classes_of(coco_classes),
+        "mask_classes": classes_of(mask_classes),
         "voc_classes": voc_classes,
         "voc_detection_classes": voc_detection_classes,
         "own_weights": lambda weights: None if weights == "timm" else weights,
@@ -72,6 +73,7 @@ def checked(cfg: DictConfig, defaults: DictConfig) -> dict[str, Any]:
     check_model(config)
     check_checkpointing(config)
     check_recipe(config)
+    note_prepared(config["data"])
     check_files(config)
     return config
 

@@ -22,8 +22,10 @@ PLUMBING_KEYS = {  # at any depth: where it runs, how fast, and where it writes
     "join_timeout",
     "num_workers",
     "output_dir",
+    "pin_memory",
     "plan",
     "precision",
+    "prefetch",
     "resume",
     "retry",
     "root",
@@ -31,6 +33,7 @@ PLUMBING_KEYS = {  # at any depth: where it runs, how fast, and where it writes
     "save_every_minutes",
     "save_every_steps",
     "status",
+    "worker_threads",
 }
 BEFORE: dict[str, Any] = {  # settings younger than some runs, and the values that mean what those runs did
     "average_best": None,

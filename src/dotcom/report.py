@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 from lightning.pytorch.utilities import rank_zero_only
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -14,7 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from dotcom.errors import spelled
+from dotcom.errors import counted, spelled
+from dotcom.hardware import Loading
 from dotcom.models.cost import parameters
 from dotcom.optim import batch_of_step, rate_factor
 from dotcom.record import curves
@@ -70,11 +70,11 @@ def draw_curves(folder: Path) -> None:
 
 
 @rank_zero_only
-def describe(config: dict[str, Any], network: nn.Module, trainer: L.Trainer) -> None:
-    """Say in a few lines what is about to run, on what, with which batch and rate, and where it writes."""
+def describe(config: dict[str, Any], network: nn.Module, trainer: L.Trainer, loading: Loading) -> None:
+    """Say in a few lines what is about to run, on what, with which batch, rate and loading, and where it writes."""
     millions = parameters(network) / 1e6
     device = trainer.strategy.root_device
-    units = f"{torch.get_num_threads()} threads" if device.type == "cpu" else f"{trainer.world_size} device(s)"
+    units = counted(loading.torch_threads, "thread") if device.type == "cpu" else f"{trainer.world_size} device(s)"
     layout = ", channels_last" if config["channels_last"] else ""
     model = config["model"]
     peer = f", timm's {model['name']}" if "name" in model else ""
@@ -82,6 +82,7 @@ def describe(config: dict[str, Any], network: nn.Module, trainer: L.Trainer) -> 
     print(f"{config['run_name']}: {millions:.2f} M parameters{switches}")
     print(f"on {device.type}, {units}, {config['precision']}{layout}, seed {config['seed']}")
     print(steps(config, trainer.world_size))
+    print(loading)
     print(f"writing to {config['output_dir']}", flush=True)
 
 

@@ -1,10 +1,8 @@
 """Augmentation is that of the sample: the same whichever process makes it, and whatever came before."""
 
-import pytest
 import torch
 
 from dotcom.data import DataModule, crop_and_flip, fashion, resize_and_crop
-from dotcom.errors import UsageError
 
 
 def loader(workers: int = 0, seed: int = 0, epoch: int = 0):
@@ -41,21 +39,3 @@ def test_augmentation__differs_between_showings_of_an_image():
     dataset = loader().dataset
     assert torch.equal(dataset[5, 1][0], dataset[5, 1][0])
     assert not torch.equal(dataset[5, 1][0], dataset[5, 2][0])
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_place_in_an_epoch__is_found_again(workers):
-    whole, stopped, resumed = loader(workers), loader(workers), loader(workers)
-    assert stopped.state_dict() == {}  # asking does not begin
-    images(batches := iter(stopped), 2)
-    resumed.load_state_dict(stopped.state_dict())
-    del batches
-    assert torch.equal(images(resumed, 2), images(whole, 4)[16:])
-
-
-def test_place_in_an_epoch__is_refused_to_another_number_of_loader_processes():
-    stopped = loader()
-    images(batches := iter(stopped), 2)
-    with pytest.raises(UsageError, match=r"^data\.num_workers=2: .* loaded with 0; add data\.num_workers=0$"):
-        loader(workers=2).load_state_dict(stopped.state_dict())
-    del batches

@@ -5,6 +5,7 @@ import warnings
 import zlib
 from collections.abc import Sequence
 from functools import lru_cache, partial
+from io import BytesIO
 from pathlib import Path
 
 from PIL import Image
@@ -69,14 +70,14 @@ def class_names(root: str | None) -> list[str]:
     return [line.strip() for line in file.read_text().splitlines() if line.strip()] if file.is_file() else []
 
 
-def open_mask(path: Path) -> Image.Image:
-    """The mask as PIL reads it, in mode L or P; an SBD file (.mat, GTcls.Segmentation) likewise.
+def open_mask(path: Path | BytesIO) -> Image.Image:
+    """The mask as PIL reads it, from a file or its content, in mode L or P; an SBD file (.mat) likewise.
 
     Raises:
         ValueError: If the file holds something else, or nothing that can be read.
     """
     try:
-        if path.suffix == ".mat":
+        if isinstance(path, Path) and path.suffix == ".mat":  # GTcls.Segmentation
             from scipy.io import loadmat
 
             return Image.fromarray(loadmat(path)["GTcls"][0]["Segmentation"][0])

@@ -4,6 +4,7 @@ from dotcom.callbacks.average import AverageBest
 from dotcom.callbacks.checkpoint import WholeFiles
 from dotcom.callbacks.companions import Companions
 from dotcom.callbacks.confusion import ConfusionMatrix
+from dotcom.callbacks.counted import EvaluatedImages
 from dotcom.callbacks.finite import FiniteLoss
 from dotcom.callbacks.freeze import FrozenBackbone
 from dotcom.callbacks.gradients import GradientNorms
@@ -23,6 +24,7 @@ __all__ = [
     "CocoResults",
     "Companions",
     "ConfusionMatrix",
+    "EvaluatedImages",
     "FiniteLoss",
     "FrozenBackbone",
     "GradientNorms",

@@ -1,39 +1,37 @@
-"""Data sets as functions of a split, and the one DataModule that batches them."""
+"""Data sets as functions of a split, and the one DataModule that batches them.
 
-from dotcom.data.archives import cifar10, cifar100, fashion_mnist
-from dotcom.data.boxes import coco_format, voc_detection
-from dotcom.data.fashion import fashion
-from dotcom.data.fashion_scenes import fashion_boxes, fashion_masks
-from dotcom.data.folders import image_folder, imagenet
-from dotcom.data.masks import image_masks, voc
-from dotcom.data.module import DataModule
-from dotcom.data.transforms import (
-    augment_boxes,
-    augment_masks,
-    crop_and_flip,
-    resize_and_crop,
-    resize_boxes,
-    whole_masks,
-)
+They are imported when they are asked for, so that ``python -m dotcom.data.prepare`` can answer a mistake at once.
+"""
 
-__all__ = [
-    "DataModule",
-    "augment_boxes",
-    "augment_masks",
-    "cifar10",
-    "cifar100",
-    "coco_format",
-    "crop_and_flip",
-    "fashion",
-    "fashion_boxes",
-    "fashion_masks",
-    "fashion_mnist",
-    "image_folder",
-    "image_masks",
-    "imagenet",
-    "resize_and_crop",
-    "resize_boxes",
-    "voc",
-    "voc_detection",
-    "whole_masks",
-]
+from importlib import import_module
+from typing import Any
+
+HOMES = {
+    "DataModule": "module",
+    "augment_boxes": "transforms",
+    "augment_masks": "transforms",
+    "cifar10": "archives",
+    "cifar100": "archives",
+    "coco_format": "boxes",
+    "crop_and_flip": "transforms",
+    "fashion": "fashion_photos",
+    "fashion_boxes": "fashion_scenes",
+    "fashion_masks": "fashion_scenes",
+    "fashion_mnist": "archives",
+    "image_folder": "folders",
+    "image_masks": "masks",
+    "imagenet": "folders",
+    "resize_and_crop": "transforms",
+    "resize_boxes": "transforms",
+    "voc": "masks",
+    "voc_detection": "boxes",
+    "whole_masks": "transforms",
+}
+
+__all__ = list(HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{HOMES[name]}"), name)

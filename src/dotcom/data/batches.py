@@ -1,60 +1,16 @@
-"""Which samples a process sees, in which order, with which random numbers, and batches without the unreadable ones."""
+"""Samples with random numbers of their own, batches without the unreadable ones, and the place in an epoch."""
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
-from torch.utils.data import Dataset, Sampler, default_collate
-from torchdata.stateful_dataloader import StatefulDataLoader
+from torch.utils.data import DataLoader, Dataset, default_collate
 
+from dotcom.data.order import Draw
 from dotcom.errors import UsageError
 
 LAST_WORDS = 20  # seconds that a loader process goes on after SIGTERM
-
-Draw = tuple[int, int]  # index of a sample, and the seed of its augmentation
-
-
-class Share(Sampler[int]):
-    """Every ``world``-th index from ``rank`` on: each sample once over all processes, none repeated."""
-
-    def __init__(self, size: int, rank: int, world: int) -> None:
-        self.indices = range(rank, size, world)
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.indices)
-
-
-class SeededOrder(Sampler[Draw]):
-    """An order that depends on (seed, epoch), and a seed for each place in it.
-
-    Several processes take turns in both, so that N of them see in a step what one would see with N times the batch.
-    Seeds are spread out, because seed + epoch would give seed 1 the order that seed 0 has an epoch later.
-
-    Args:
-        sampler: One whose order depends on the epoch alone, with ``rank`` and ``num_replicas`` of the processes.
-        seed: Of the run.
-    """
-
-    def __init__(self, sampler: Any, seed: int) -> None:
-        self.sampler, self.seed = sampler, seed
-        self.set_epoch(0)
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-        self.sampler.set_epoch(self.seed * 1_000_003 + epoch)
-
-    def __len__(self) -> int:
-        return len(self.sampler)
-
-    def __iter__(self) -> Iterator[Draw]:
-        world = self.sampler.num_replicas
-        draws = np.random.default_rng((self.seed, self.epoch, 0)).integers(2**32, size=len(self) * world)
-        return zip(self.sampler, draws[self.sampler.rank :: world].tolist(), strict=True)
 
 
 class OwnDraws(Dataset[Any]):
@@ -81,44 +37,63 @@ class OwnDraws(Dataset[Any]):
             generator.set_state(before)
 
 
-class ReadableBatches(StatefulDataLoader[Any]):  # type: ignore[misc]
-    """Passes over batches in which no image could be read; its state is the place in the epoch.
+class ReadableBatches(DataLoader[Any]):
+    """Passes over batches in which no image could be read; its state is the number of samples already drawn.
+
+    Order and random numbers of each sample depend on its place in the epoch alone, so that a pass goes on at any
+    place, with any number of loader processes.
 
     Raises:
         ValueError: At the end, if there was nothing else.
-        UsageError: If a state is from another number of loader processes.
     """
+
+    drawn = 0  # samples of this pass, with those that could not be read
+    skip = 0  # samples that the next pass begins with
 
     def __iter__(self) -> Any:
         """Begins with the first batch, not before: by then the epoch and the place in it are known."""
-        empty = len(self) > 0
-        for batch in super().__iter__():
+        self.drawn, self.skip = self.skip, 0
+        self.sampler.start = self.drawn  # type: ignore[attr-defined]
+        empty = len(self) > 0 and not self.drawn
+        for batch in self._batches():
+            self.drawn += self.batch_size or 1
             if batch is not None:
                 empty = False
                 yield batch
+        self.drawn = 0
         if empty:
             raise ValueError("data: not one image of a split could be used; the warnings above say why")
 
+    def _batches(self) -> Iterator[Any]:
+        try:
+            yield from super().__iter__()
+        except UsageError as error:  # that of a loader process brings its traceback along
+            raise UsageError(str(error).strip().rpartition("UsageError: ")[2]) from None
+
     def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() if self._iterator else {}  # or it would begin, in the order of some epoch
+        drawn = self.drawn or self.skip
+        return {"samples": drawn} if drawn else {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        if not state_dict:
-            return
-        workers = len(state_dict.get("_snapshot", {}).get("_worker_snapshots", ()))
-        if workers != self.num_workers:
-            raise UsageError(
-                f"data.num_workers={self.num_workers}: the checkpoint is from the middle of an epoch that was loaded "
-                f"with {workers}; add data.num_workers={workers}"
-            )
-        super().load_state_dict(state_dict)
+        drawn = samples_drawn(state_dict, self.batch_size or 1)
+        self.skip = drawn if drawn < len(self) * (self.batch_size or 1) else 0  # a complete pass is followed by another
 
 
-def outlive_the_signal(worker: int) -> None:
+def samples_drawn(state: Mapping[str, Any], batch_size: int) -> int:
+    """From the state of a loader; earlier checkpoints hold that of torchdata's, which counts batches."""
+    if "samples" in state or not state:
+        return int(state.get("samples", 0))
+    if "_snapshot" in state:  # with loader processes
+        return batch_size * (state["_snapshot"]["_snapshot_step"] + state["_steps_since_snapshot"])
+    return int(batch_size * state["_num_yielded"])
+
+
+def begin(worker: int, threads: int = 1) -> None:
     """Let a loader process serve on while the training process, told to stop as well, finishes its step.
 
     Ctrl-C and a scheduler's signals reach all processes of a job. SIGTERM still ends this one, a little later.
     """
+    torch.set_num_threads(threads)
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(LAST_WORDS))
     for number in (signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)

@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
-from dotcom.data.fashion import CLASSES
+from dotcom.data.fashion_photos import CLASSES
 from dotcom.data.module import Split
 from dotcom.data.scenes import Scene, SceneGenerator
 

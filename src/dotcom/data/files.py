@@ -24,7 +24,7 @@ class ImageFiles(Dataset[Any]):
     """
 
     def __init__(self, paths: Sequence[Path], classes: Sequence[str]) -> None:
-        self.paths = list(paths)
+        self.paths = paths
         self.classes = list(classes)
         flags: Any = torch.zeros(len(self.paths), dtype=torch.bool)
         self.unreadable: Tensor = flags.share_memory_()
@@ -39,8 +39,16 @@ class ImageFiles(Dataset[Any]):
 
     def read(self, index: int, upright: bool = True) -> Tensor | None:
         """The image, uint8 (3, H, W), or None if it cannot be decoded; ``upright`` as in ``read_image``."""
+        return self.decoded(index, self.source(index), upright)
+
+    def source(self, index: int) -> Path | bytes:
+        """Where the image is, or what its file holds."""
+        return self.paths[index]
+
+    def decoded(self, index: int, source: Path | bytes, upright: bool = True) -> Tensor | None:
+        """The same, for a source that is at hand."""
         try:
-            return read_image(self.paths[index], upright)
+            return read_image(source, upright)
         except (RuntimeError, OSError) as error:
             self.skip(index, reason(error))
             return None

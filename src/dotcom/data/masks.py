@@ -1,6 +1,8 @@
 """Photos with masks of class indices, from Pascal VOC or the user's own folders."""
 
 from collections.abc import Callable, Sequence
+from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -45,10 +47,14 @@ class MaskFiles(ImageFiles):
             return None
         return self.transform(tv_tensors.Image(image), tv_tensors.Mask(mask))
 
+    def mask_source(self, index: int) -> Path | BytesIO:
+        """Where the mask is, or what its file holds."""
+        return self.masks[index]
+
     def _read_mask(self, index: int, size: tuple[int, ...]) -> Tensor | None:
         path, known = self.masks[index], len(self.classes)
         try:
-            mask = torch.from_numpy(np.array(open_mask(path)))
+            mask = torch.from_numpy(np.array(open_mask(self.mask_source(index))))
         except ValueError as error:
             self.skip(index, f"its mask {path} {error}")
             return None

@@ -1,6 +1,6 @@
 """The DataModule every data set shares."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -10,14 +10,16 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
-from torch.utils.data.distributed import DistributedSampler
 from torchvision.transforms import v2
 
-from dotcom.data.batches import OwnDraws, ReadableBatches, SeededOrder, Share, outlive_the_signal, stack_readable
+from dotcom.data.batches import OwnDraws, ReadableBatches, begin, stack_readable
 from dotcom.data.normalization import Normalization
+from dotcom.data.order import Share, train_order
 from dotcom.data.preflight import check_readable
 from dotcom.data.sizes import Sizes, resized
-from dotcom.errors import listed
+from dotcom.errors import UsageError, listed
+from dotcom.hardware import Loading
+from dotcom.object_store import is_remote
 
 Split = Literal["train", "val"]
 
@@ -40,13 +42,17 @@ class DataModule(L.LightningDataModule):
         num_classes: Read by the network's configuration.
         batch_size: Samples per device and step.
         num_workers: Loader processes per device.
+        worker_threads: Threads of each.
+        prefetch: Batches that each has ready; None for what ``dotcom.hardware.Loading`` chooses.
+        pin_memory: None for yes where there is an NVIDIA GPU; without one it is always no.
         val_batch_size: Of validation, if it is another; 1 where images keep their own sizes.
-        root: Folder of the data, for sets that need one.
+        root: Folder of the data, for sets that need one; of shards, it may be an address as well (s3://BUCKET/PATH).
         seed: Of the training order and augmentation.
         mixup: Beta parameter of MixUp (arXiv:1710.09412); 0 leaves it out.
         cutmix: Beta parameter of CutMix (arXiv:1905.04899); 0 leaves it out. With both, each batch draws one.
         repeats: Show each image this many times per epoch, differently augmented (arXiv:1902.05509); an epoch keeps
             its length, so that it draws one image in ``repeats``.
+        prepared: What ``dotcom.data.prepare`` did to the images, from ``dotcom.prepared``; None for originals.
         check: Decode every file before training starts, and stop if one is unreadable.
         mean: Per channel, for images in [0, 1].
         std: Per channel, for images in [0, 1].
@@ -70,6 +76,10 @@ class DataModule(L.LightningDataModule):
         cutmix: float = 0.0,
         repeats: int = 1,
         check: bool = False,
+        worker_threads: int = 1,
+        prefetch: int | None = None,
+        pin_memory: bool | None = None,
+        prepared: Mapping[str, Any] | None = None,
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
         multi_scale: Sequence[int] | None = None,
@@ -77,12 +87,15 @@ class DataModule(L.LightningDataModule):
         progressive_until: float = 0.5,
     ) -> None:
         super().__init__()
-        self.make_dataset = dataset if root is None else partial(dataset, root=str(Path(root).expanduser()))
+        self.root = root if root is None or is_remote(root) else str(Path(root).expanduser())
+        self.prepared = prepared
+        self.make_dataset = dataset if root is None else partial(dataset, root=self.root)
         self.transforms = {"train": train_transform, "val": val_transform}
         self.num_classes = num_classes
         self.batch_size = batch_size
         self.val_batch_size = val_batch_size or batch_size
         self.num_workers = num_workers
+        self.loading_settings = (worker_threads, prefetch, pin_memory)
         self.seed = seed
         self.repeats = repeats
         self.check = check
@@ -93,6 +106,7 @@ class DataModule(L.LightningDataModule):
         self.sizes = Sizes(multi_scale, progressive, progressive_until, seed)
         self.mean, self.std = tuple(mean), tuple(std)
         self.datasets: dict[str, Any] = {}
+        self.evaluated_images = 0  # in the last validation, over all processes; see dotcom.callbacks.EvaluatedImages
         self.reported: set[str] = set()  # splits whose skipped files have been named
 
     def prepare_data(self) -> None:
@@ -100,17 +114,45 @@ class DataModule(L.LightningDataModule):
         fit = self.trainer is None or self.trainer.state.fn == "fit"
         self.setup("fit" if fit else "validate")
         if self.check:
-            check_readable([path for dataset in self.datasets.values() for path in getattr(dataset, "paths", [])])
+            if not self.is_streamed:
+                check_readable([path for dataset in self.datasets.values() for path in getattr(dataset, "paths", [])])
             for dataset in self.datasets.values():
                 if hasattr(dataset, "check"):
                     dataset.check()
 
+    @property
+    def is_streamed(self) -> bool:
+        """Whether the images stand in shards."""
+        return self.prepared is not None and self.prepared["form"] == "shards"
+
+    def loading(self, trainer: L.Trainer | None) -> Loading:
+        """How data are loaded, and how many threads that leaves to a process of this trainer."""
+        threads, prefetch, pin = self.loading_settings
+        processes = trainer.num_devices if trainer else 1
+        gpu = torch.cuda.is_available() if trainer is None else trainer.strategy.root_device.type == "cuda"
+        most = torch.get_num_threads()
+        return Loading.chosen(self.num_workers, threads, prefetch, pin, processes, gpu, most)
+
     def setup(self, stage: str) -> None:
+        torch.set_num_threads(self.loading(self.trainer).torch_threads)
         for split in ("train", "val") if stage == "fit" else ("val",):
             if split not in self.datasets:
-                self.datasets[split] = self.make_dataset(split=split, transform=self.transforms[split])
+                self.datasets[split] = self._dataset(split)
                 if (found := len(self.datasets[split].classes)) != self.num_classes:
                     raise ValueError(f"data.num_classes={self.num_classes}: the {split} data have {found} classes")
+
+    def _dataset(self, split: str) -> Any:
+        if self.is_streamed:
+            from dotcom.data.streaming import streamed  # it builds on the sets of files, and they on this module
+
+            return streamed(split, str(self.root), self.transforms[split])  # type: ignore[arg-type]
+        dataset = self.make_dataset(split=split, transform=self.transforms[split])
+        if self.prepared and len(dataset) != (wrote := self.prepared["images"][split]):  # type: ignore[arg-type]
+            raise UsageError(
+                f"data.root={self.root}: {len(dataset):,} {split} images, but {wrote:,} were prepared; "  # type: ignore
+                f"python -m dotcom.data.prepare --verify {self.root} names what is missing"
+            )
+        return dataset
 
     def teardown(self, stage: str) -> None:
         for split, dataset in self.datasets.items():
@@ -121,19 +163,13 @@ class DataModule(L.LightningDataModule):
                 rank_zero_warn(f"{counts} were skipped as unreadable: {listed(skipped)}")
 
     @property
-    def evaluated_images(self) -> int:
-        """Validation images, less those that could not be read."""
-        dataset = self.datasets["val"]
-        return len(dataset) - len(getattr(dataset, "skipped", ()))
-
-    @property
     def classes(self) -> list[str]:
         """Class names, in the order of the labels."""
         return list(self.datasets["val"].classes)
 
     def train_dataloader(self) -> DataLoader[Any]:
         dataset = self.datasets["train"]
-        sampler = self._train_sampler(dataset)
+        sampler = train_order(dataset, *self._rank_and_world(), self.seed, self.repeats)
         # a smaller last batch would be a noisier step; a set smaller than one batch still has to train
         drop_last = len(sampler) >= self.batch_size
         return self._loader(OwnDraws(dataset), sampler, self.batch_size, drop_last, least=min(2, self.batch_size))
@@ -159,20 +195,10 @@ class DataModule(L.LightningDataModule):
     def _rank_and_world(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
-    def _train_sampler(self, dataset: Any) -> "SeededOrder":
-        rank, world = self._rank_and_world()
-        if self.repeats == 1:
-            return SeededOrder(DistributedSampler(dataset, world, rank), self.seed)
-        try:
-            from timm.data.distributed_sampler import RepeatAugSampler
-        except ImportError:
-            raise ImportError("data.repeats needs timm: pip install 'dotcom[timm]'") from None
-        make: Any = RepeatAugSampler
-        return SeededOrder(make(dataset, world, rank, num_repeats=self.repeats, selected_round=0), self.seed)
-
     def _loader(
         self, dataset: Any, sampler: Sampler[Any], batch_size: int, drop_last: bool, least: int
     ) -> DataLoader[Any]:
+        loading = self.loading(self.trainer)
         return ReadableBatches(
             dataset,
             batch_size=batch_size,
@@ -180,8 +206,9 @@ class DataModule(L.LightningDataModule):
             drop_last=drop_last,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
-            pin_memory=torch.cuda.is_available(),
+            prefetch_factor=loading.prefetch,
+            pin_memory=loading.pinned,
             collate_fn=partial(stack_readable, least=least),
-            worker_init_fn=outlive_the_signal,
+            worker_init_fn=partial(begin, threads=loading.worker_threads),
             generator=torch.Generator().manual_seed(self.seed),  # else each epoch would draw from the global one
         )

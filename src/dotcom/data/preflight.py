@@ -17,17 +17,20 @@ from dotcom.errors import listed
 from dotcom.hardware import cores
 
 
-def read_image(path: Path, upright: bool = True) -> Tensor:
+def read_image(source: Path | bytes, upright: bool = True) -> Tensor:
     """A file as uint8 RGB (3, H, W).
 
     Args:
-        path: JPEG, PNG, WebP or GIF.
+        source: JPEG, PNG, WebP or GIF, or the content of such a file.
         upright: Turn it by its EXIF orientation, as viewers do.
 
     Raises:
         RuntimeError: If the file is truncated or no image.
     """
-    image = decode_image(str(path), mode=ImageReadMode.RGB, apply_exif_orientation=upright)
+    if source == b"":
+        raise RuntimeError("it is empty")
+    file = str(source) if isinstance(source, Path) else torch.frombuffer(bytearray(source), dtype=torch.uint8)
+    image = decode_image(file, mode=ImageReadMode.RGB, apply_exif_orientation=upright)
     image = image if image.ndim == 3 else image[0]  # an animation: its first frame
     return image if image.dtype == torch.uint8 else to_dtype(image, torch.uint8, scale=True)  # 16-bit PNG
 

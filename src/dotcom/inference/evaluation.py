@@ -10,6 +10,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import RichProgressBar
 
+from dotcom.callbacks import EvaluatedImages
 from dotcom.data.checkpoint import data_of
 from dotcom.hardware import found
 from dotcom.inference.saved_run import SavedRun
@@ -67,7 +68,10 @@ def evaluate(run: SavedRun, data_config: dict[str, Any]) -> Evaluation:
         precision=found("precision"),
         benchmark=True,
         logger=False,
-        callbacks=[RichProgressBar(leave=False, console_kwargs={"stderr": True})] if live else None,
+        callbacks=[
+            EvaluatedImages(),
+            *([RichProgressBar(leave=False, console_kwargs={"stderr": True})] if live else []),
+        ],
         enable_progress_bar=live,
         enable_checkpointing=False,
         enable_model_summary=False,

@@ -12,6 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 from dotcom.config import check_ranges, check_types, register_resolvers
 from dotcom.errors import CONF, UsageError, did_you_mean, dotted, listed
 from dotcom.inference.saved_run import SavedRun
+from dotcom.object_store import is_remote
+from dotcom.prepared import note_prepared
 
 
 def data_config(run: SavedRun, given: Sequence[str]) -> dict[str, Any]:
@@ -43,7 +45,12 @@ def data_config(run: SavedRun, given: Sequence[str]) -> dict[str, Any]:
     config = cast(dict[str, Any], OmegaConf.to_container(cfg.data, resolve=True, throw_on_missing=True))
     if config["num_classes"] != len(run.classes):
         raise UsageError(f"data: {config['num_classes']} classes; the checkpoint knows {len(run.classes)}")
-    if config.get("root") is not None and not Path(str(config["root"])).expanduser().is_dir():
+    note_prepared(config)
+    if (
+        config.get("root") is not None
+        and not is_remote(config["root"])
+        and not Path(str(config["root"])).expanduser().is_dir()
+    ):
         raise UsageError(f"data.root={config['root']}: no such folder; set it with data.root=PATH")
     return config
 

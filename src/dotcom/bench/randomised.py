@@ -1,5 +1,8 @@
 """Networks in which a wrong fold shows: at the start norms are neutral and Co-Bias is zero."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -10,7 +13,8 @@ from dotcom.models.dot import CoBias
 def randomised(network: nn.Module) -> nn.Module:
     """Draw statistics, scales, shifts and Co-Bias in place; returns the network in evaluation mode."""
     rng = torch.Generator().manual_seed(0)
-    for module in network.modules():
+    modules: Iterator[Any] = network.modules()
+    for module in modules:
         if isinstance(module, nn.BatchNorm2d | nn.LayerNorm):
             module.weight.uniform_(0.7, 1.3, generator=rng)
             module.bias.normal_(0, 0.2, generator=rng)

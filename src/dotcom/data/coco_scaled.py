@@ -1,0 +1,81 @@
+"""Boxes that follow their photos to another size."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dotcom.annotations.boxes import Box, Photo, Photos
+from dotcom.data.pieces import Plan, Split
+
+Sizes = Sequence[Any]  # of each photo that was read: name in the plan, name now, (H, W) before, (H, W) now
+DIGITS = 4  # after the point, of pixels
+
+
+def write_coco(plan: Plan, split: Split, root: str, sizes: Sizes, to: Path) -> None:
+    """Write the annotations of a split for the prepared photos; outlines that are run lengths are left out."""
+    folder, file = plan.places[split]
+    content = json.loads((Path(root).expanduser() / file).read_bytes())
+    now = {name: (new, before, after) for name, new, before, after in sizes}
+    pairs = zip(plan.photos[split].photos, plan.pieces[split], strict=True)
+    found = {photo.number: now[piece.name] for photo, piece in pairs if piece.name in now}
+    images, annotations = [], []
+    for image in content["images"]:
+        if image["id"] in found:
+            name, _, (height, width) = found[image["id"]]
+            images.append(image | {"file_name": name.removeprefix(f"{folder}/"), "width": width, "height": height})
+    for annotation in content["annotations"]:
+        if annotation["image_id"] in found:
+            annotations.append(annotation_scaled(annotation, *factors(*found[annotation["image_id"]][1:])))
+    to.write_text(json.dumps(content | {"images": images, "annotations": annotations}))
+
+
+def annotation_scaled(annotation: dict[str, Any], across: float, down: float) -> dict[str, Any]:
+    """One object of COCO's format, scaled."""
+    if across == down == 1:
+        return annotation
+    left, top, width, height = annotation["bbox"]
+    bbox = [left * across, top * down, width * across, height * down]
+    scaled = annotation | {"bbox": [round(value, DIGITS) for value in bbox]}
+    if isinstance(area := annotation.get("area"), (int, float)):
+        scaled["area"] = round(area * across * down, DIGITS)
+    outline = scaled.pop("segmentation", None)
+    if isinstance(outline, list):
+        steps = across, down
+        scaled["segmentation"] = [[round(v * steps[at % 2], DIGITS) for at, v in enumerate(line)] for line in outline]
+    return scaled
+
+
+def photos_scaled(plan: Plan, split: Split, sizes: Sizes) -> dict[str, Any]:
+    """The boxes of a split as plain values, in the order of ``sizes``; ``photos_from`` reads them."""
+    pairs = zip(plan.pieces[split], plan.photos[split].photos, strict=True)
+    known = {piece.name: photo for piece, photo in pairs}
+    rows = []
+    for name, new, before, after in sizes:
+        across, down = factors(before, after)
+        boxes = [
+            [*box_scaled(box, across, down), box.label, box.crowd, round(box.area * across * down, DIGITS)]
+            for box in known[name].boxes
+        ]
+        rows.append([new, known[name].number, after, boxes])
+    return {"photos": rows, "category_ids": plan.photos[split].category_ids}
+
+
+def photos_from(content: dict[str, Any], classes: list[str]) -> Photos:
+    """What ``photos_scaled`` wrote."""
+    photos = []
+    for name, number, (height, width), rows in content["photos"]:
+        boxes = [Box((x1, y1, x2, y2), label, crowd, area) for x1, y1, x2, y2, label, crowd, area in rows]
+        photos.append(Photo(Path(name), number, (height, width), boxes))
+    return Photos(photos, classes, content["category_ids"])
+
+
+def box_scaled(box: Box, across: float, down: float) -> list[float]:
+    """The corners, scaled."""
+    left, top, right, bottom = box.corners
+    return [round(value, DIGITS) for value in (left * across, top * down, right * across, bottom * down)]
+
+
+def factors(before: Sequence[int], after: Sequence[int]) -> tuple[float, float]:
+    """Of x and of y."""
+    return after[1] / before[1], after[0] / before[0]

@@ -1,0 +1,40 @@
+"""Whether prepared data are what they were: the size and the sum of every file."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from rich.progress import track
+
+from dotcom.errors import UsageError, listed
+from dotcom.hardware import cores
+from dotcom.prepared import SUMS, read_prepared
+from dotcom.stores import Unusable, check
+
+
+def verify(folder: Path) -> str:
+    """Read every file; returns the closing line.
+
+    Raises:
+        UsageError: If the folder is not prepared, or naming the first files that are missing or changed.
+    """
+    facts = read_prepared(str(folder))
+    if facts is None or not (folder / SUMS).is_file():
+        raise UsageError(f"{folder}: no prepared.json with {SUMS}; expected a folder that dotcom.data.prepare wrote")
+    lines = [line.split("  ", 2) for line in (folder / SUMS).read_text().splitlines()]
+    with ThreadPoolExecutor(cores()) as pool:
+        answers = pool.map(lambda line: _wrong(folder, *line), lines)
+        wrong = [said for said in track(answers, f"checking {len(lines):,} files", len(lines), transient=True) if said]
+    if wrong:
+        raise UsageError(
+            f"{folder}: {len(wrong)} of {len(lines)} files are not what was prepared: {listed(wrong, 3, '; ')}; "
+            "copy them again, or prepare into another folder"
+        )
+    return f"{folder}: {len(lines):,} files, {facts['bytes']:,} bytes, all as they were prepared"
+
+
+def _wrong(folder: Path, sha256: str, size: str, name: str) -> str:
+    try:
+        check(folder / name, int(size), sha256)
+    except Unusable as error:
+        return f"{name}: {error}"
+    return ""

@@ -1,0 +1,96 @@
+"""What ``dotcom.data.prepare`` says of the data it wrote, and how a run takes note of it; torch is not imported."""
+
+import json
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from dotcom.errors import UsageError, did_you_mean
+from dotcom.object_store import is_remote
+from dotcom.stores import read_small
+
+MANIFEST = "prepared.json"
+SUMS = "prepared.sha256"  # of each file of a folder: hash, bytes, name
+JOURNAL = "prepared.partial.jsonl"  # what is done already; there until all is
+VERSION = 1
+KINDS = {  # of the sets that can be prepared, by the name of their function in dotcom.data
+    "image_folder": "labels",
+    "imagenet": "labels",
+    "coco_format": "boxes",
+    "image_masks": "masks",
+}
+NOTED = ("form", "data", "side", "quality", "images", "digest")  # what a run records
+
+
+def read_prepared(root: str | None) -> dict[str, Any] | None:
+    """The manifest in ``data.root``; None for data that are not prepared.
+
+    Raises:
+        UsageError: If a preparation was not finished, or the manifest is damaged.
+    """
+    if root is None:
+        return None
+    if is_remote(root):
+        return _remote(str(root))
+    folder = Path(str(root)).expanduser()
+    if (folder / JOURNAL).exists():
+        raise UsageError(f"data.root={root}: its preparation is not finished; run the same command again")
+    return _parsed(str(root), read_small(str(folder), MANIFEST))
+
+
+@lru_cache
+def _remote(root: str) -> dict[str, Any]:
+    found = _parsed(root, read_small(root, MANIFEST))
+    if found is None or found["form"] != "shards":
+        what = "no prepared.json" if found is None else "single files, which cannot be streamed"
+        raise UsageError(
+            f"data.root={root}: {what}; expected what python -m dotcom.data.prepare --shards wrote, uploaded whole"
+        )
+    return found
+
+
+def _parsed(root: str, content: bytes | None) -> dict[str, Any] | None:
+    if content is None:
+        return None
+    try:
+        facts: dict[str, Any] = json.loads(content)
+        if facts["version"] != VERSION:
+            raise UsageError(f"data.root={root}: prepared.json has version {facts['version']}; expected {VERSION}")
+    except (ValueError, KeyError, TypeError) as error:
+        if isinstance(error, UsageError):
+            raise
+        raise UsageError(
+            f"data.root={root}: prepared.json is damaged; run python -m dotcom.data.prepare again"
+        ) from None
+    return facts
+
+
+def classes_of(count: Callable[..., int]) -> Callable[..., int]:
+    """``count``, but for shards, whose manifest names the classes, the number of these."""
+
+    def classes(root: str | None, *more: Any) -> int:
+        facts = read_prepared(root)
+        return len(facts["classes"]) if facts and facts["form"] == "shards" else count(root, *more)
+
+    return classes
+
+
+def note_prepared(data: dict[str, Any]) -> None:
+    """Write into the ``data`` of a configuration what was done to the images, since that changes the crops.
+
+    Raises:
+        UsageError: If the shards hold what this choice of ``data=`` cannot use.
+    """
+    data.pop("prepared", None)  # of the run that a checkpoint is from
+    facts = read_prepared(data.get("root"))
+    if facts is None:
+        return
+    function = str(data["dataset"]["_target_"]).rpartition(".")[2]
+    if KINDS.get(function) != facts["kind"]:
+        suited = [name for name, kind in KINDS.items() if kind == facts["kind"]]
+        raise UsageError(
+            f"data.root={data['root']}: it was prepared from data={facts['data']} and holds {facts['kind']}; expected "
+            f"data={' or data='.join(suited)}{did_you_mean(function, suited)}"
+        )
+    data["prepared"] = {key: facts[key] for key in NOTED}

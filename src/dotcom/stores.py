@@ -1,0 +1,150 @@
+"""Prepared files, from a local folder or an object store, checked before they are used. Nothing here imports torch."""
+
+import hashlib
+import shutil
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from dotcom.annotations import folders
+from dotcom.errors import UsageError
+from dotcom.object_store import Missing, Refused, advice, download, is_remote, read_object
+from dotcom.record import whole
+
+try:
+    import fcntl
+except ImportError:  # Windows: several processes may fetch the same file there
+    fcntl = None  # type: ignore[assignment]
+
+PAUSES = (1.0, 4.0, 16.0)  # seconds before the second, third and last try
+BLOCK = 1 << 20  # bytes that are hashed at a time
+
+Answer = TypeVar("Answer")
+
+
+class Unusable(Exception):  # noqa: N818
+    """A file is missing or not what it was; it says how."""
+
+
+def read_small(root: str, name: str) -> bytes | None:
+    """A file that is read whole, in one try; None if the store answers that there is none.
+
+    Raises:
+        UsageError: If there is no store, or it does not let us in.
+    """
+    if not is_remote(root):
+        path = Path(root).expanduser() / name
+        return path.read_bytes() if path.is_file() else None
+    try:
+        return read_object(root, name)
+    except Missing:
+        return None
+    except Refused as error:
+        raise UsageError(f"data.root={root}: {error}; {advice()}") from None
+
+
+def obtained(root: str, name: str, size: int, sha256: str) -> Path:
+    """Where a file lies on this machine, after a check of its content; a remote one is kept for the next time.
+
+    Raises:
+        Unusable: If it is missing or damaged.
+        UsageError: If there is no room for it.
+    """
+    return (_download if is_remote(root) else _local)(root, name, size, sha256)
+
+
+def tried(root: str, name: str, get: Callable[[], Answer]) -> Answer:
+    """What ``get`` returns in the first try in which it does; after a try in which it does not comes a growing pause.
+
+    Raises:
+        UsageError: After the last try, naming the file, what was expected and what to do.
+    """
+    for pause in (*PAUSES, None):
+        try:
+            return get()
+        except Unusable as error:
+            if pause is None:
+                where = f"{root.rstrip('/')}/{name}"
+                raise UsageError(
+                    f"{where}: {error}, in {len(PAUSES) + 1} tries; expected the file that dotcom.data.prepare wrote; "
+                    f"copy it again, or run prepare again"
+                ) from None
+            warnings.warn(f"{name}: {error}; trying again in {pause:g} s", stacklevel=2)
+            time.sleep(pause)
+    raise AssertionError
+
+
+def check(path: Path, size: int, sha256: str) -> None:
+    """The file is there and holds what it should.
+
+    Raises:
+        Unusable: Saying what differs.
+    """
+    try:
+        found = path.stat().st_size
+        if found != size:
+            raise Unusable(f"it has {found:,} bytes, not {size:,}")
+        digest = hash_of(path)
+    except FileNotFoundError:
+        raise Unusable("it is missing") from None
+    except OSError as error:
+        raise Unusable(f"it cannot be read ({error.strerror})") from None
+    if digest != sha256:
+        raise Unusable(f"its sha256 is {digest[:12]}..., not {sha256[:12]}...")
+
+
+def hash_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _local(root: str, name: str, size: int, sha256: str) -> Path:
+    path = Path(root).expanduser() / name
+
+    def look() -> int:
+        check(path, size, sha256)
+        return size
+
+    try:
+        folders.remembered(f"shard-{sha256[:16]}", [path], look)  # hashed once, then only if it changes
+    except FileNotFoundError:
+        raise Unusable("it is missing") from None
+    return path
+
+
+def _download(root: str, name: str, size: int, sha256: str) -> Path:
+    kept = folders.CACHE / "shards" / f"{sha256[:2]}" / sha256
+    if kept.exists() and kept.stat().st_size == size:  # it was checked before it got its name
+        return kept
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    if shutil.disk_usage(kept.parent).free < size:
+        raise UsageError(
+            f"{kept.parent}: no room for {name} ({size:,} bytes); XDG_CACHE_HOME=PATH chooses another disk"
+        )
+    with alone(kept.with_suffix(".lock")):
+        if not kept.exists() or kept.stat().st_size != size:
+            with whole(kept) as temporary:
+                try:
+                    download(root, name, temporary)
+                except Missing:
+                    raise Unusable("it is missing") from None
+                except Refused as error:
+                    raise Unusable(str(error)) from None
+                check(temporary, size, sha256)
+    return kept
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """One process at a time; the system lets go of the lock when it dies."""
+    with path.open("a") as file:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
