@@ -1,6 +1,7 @@
 """Exported files in their runtimes, one thread, batch 1, against the plain mode in PyTorch."""
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,7 +15,7 @@ from dotcom.bench.watch import Times, Watch, shown
 from dotcom.benchmark.host import host
 from dotcom.benchmark.statistics import paired_ratio
 from dotcom.deploy import formats
-from dotcom.deploy.formats import Runner
+from dotcom.deploy.formats import Array, Runner
 from dotcom.deploy.graph import Graph, deployed
 from dotcom.models.dotcom import DoTCoMConfig
 
@@ -72,7 +73,7 @@ def turns(name: str, subject: Subject, files: Mapping[str, tuple[Runner, int]], 
     """The rows of a size."""
     images = subject.images.numpy()
     calls: dict[str, Callable[[], Any]] = {REFERENCE: inference(subject.plain, subject.images)}
-    calls |= {runtime: lambda run=run: run(images)["logits"] for runtime, (run, _) in files.items()}
+    calls |= {runtime: partial(logits, run, images) for runtime, (run, _) in files.items()}
     errors = {form: subject.error(torch.as_tensor(call())) for form, call in calls.items()}
     times = watch.turns(calls, f"{name} exported")
     for form in calls:
@@ -87,6 +88,11 @@ def turns(name: str, subject: Subject, files: Mapping[str, tuple[Runner, int]], 
             numbers=numbers,
             facts=(*subject.limits(times.ms(form), precision(form)), *(f"{key} {n:.3g}" for key, n in numbers.items())),
         )
+
+
+def logits(run: Runner, images: Array) -> Array:
+    """What a file says of images."""
+    return run(images)["logits"]
 
 
 def against_naive(times: Times) -> dict[str, float]:
