@@ -4,10 +4,10 @@ import copy
 from collections.abc import Callable
 
 import torch
-from experiments.rewrites.randomised import randomised
-from experiments.speed import literal
 from torch import nn
 
+from dotcom.bench.randomised import randomised
+from dotcom.bench.reference import reference
 from dotcom.deploy.fuse import fuse
 from dotcom.deploy.graph import Graph, deployed
 from dotcom.deploy.tokens import heads_in_batch, standardise
@@ -44,8 +44,8 @@ PUBLISHED = "published"
 DEPLOYED = "deployed"
 WITHOUT = "deployed, no first Co-Bias"
 FORMS: dict[str, Form] = {
-    PUBLISHED: lambda network, size, _: Graph(literal(network), size),
-    "+ fuse": lambda network, size, _: Graph(literal(fuse(network)), size),
+    PUBLISHED: lambda network, size, _: Graph(reference(network), size),
+    "+ fuse": lambda network, size, _: Graph(reference(fuse(network)), size),
     "+ patches on four axes, fused attention": lambda network, size, _: Graph(fuse(network), size),
     "+ heads in batch": lambda network, size, _: Graph(rewritten(network, heads_in_batch), size),
     "+ standardise": lambda network, size, _: Graph(rewritten(network, heads_in_batch, standardise), size),

@@ -9,6 +9,7 @@ import torch
 from experiments.rewrites.forms import DEPLOYED, FORMS, PUBLISHED
 from torch import nn
 
+from dotcom.bench.export import in_openvino, onnx_nodes
 from dotcom.deploy import formats
 from dotcom.deploy.formats import Runner
 from dotcom.deploy.int8.draft import runner
@@ -71,24 +72,8 @@ def row(network: nn.Module, variant: str, runtime: str, form: str, size: int, fo
     if not path.exists():
         module.write(graph, path)
     if runtime == BF16:
-        return Row(variant, runtime, form, *in_bf16(path))
+        return Row(variant, runtime, form, *in_openvino(path, "bf16"))
     return Row(variant, runtime, form, NODES[name](path), module.load(path, 1))
-
-
-def in_bf16(path: Path) -> tuple[str, Runner]:
-    """The same file in OpenVINO, which may round products to bf16."""
-    import openvino
-
-    settings = {"INFERENCE_PRECISION_HINT": "bf16", "NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": 1}
-    compiled = openvino.Core().compile_model(path, "CPU", settings)
-    return str(len(compiled.get_runtime_model().get_ops())), lambda images: {"logits": compiled(images)[0].copy()}
-
-
-def onnx_nodes(path: Path) -> str:
-    """Nodes of the file, before the runtime fuses some."""
-    import onnx
-
-    return str(len(onnx.load(str(path)).graph.node))
 
 
 def executorch_calls(path: Path) -> str:
@@ -101,14 +86,6 @@ def executorch_calls(path: Path) -> str:
     called = [instruction.instr_args for chain in chains for instruction in chain.instructions]
     counts = [sum(isinstance(call, kind) for call in called) for kind in (DelegateCall, KernelCall)]
     return f"{counts[0]} delegates, {counts[1]} kernels"
-
-
-def openvino_nodes(path: Path) -> str:
-    """Operations after the runtime has fused what it can."""
-    import openvino
-
-    settings = {"INFERENCE_PRECISION_HINT": "f32"}
-    return str(len(openvino.Core().compile_model(path, "CPU", settings).get_runtime_model().get_ops()))
 
 
 def litert_nodes(path: Path) -> str:
@@ -124,9 +101,9 @@ def torch_nodes(path: Path) -> str:
 
 
 NODES: dict[str, Callable[[Path], str]] = {
-    "onnx": onnx_nodes,
+    "onnx": lambda path: str(onnx_nodes(path)),
     "executorch": executorch_calls,
-    "openvino": openvino_nodes,
+    "openvino": lambda path: in_openvino(path, "f32")[0],
     "litert": litert_nodes,
     "torch": torch_nodes,
 }

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from experiments.rewrites.randomised import randomised
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from dotcom.bench.randomised import randomised
 from dotcom.deploy.fuse import fuse
 from dotcom.models import FAT, Classifier, Detector, DoTCoM, DoTCoMConfig, EdgeViT, EdgeViTConfig, FATConfig, Segmenter
 from dotcom.models.blocks import ResidualBlock

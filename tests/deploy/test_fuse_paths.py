@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from experiments.rewrites.randomised import randomised
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from dotcom.bench.randomised import randomised
 from dotcom.deploy.fuse import fuse
 from dotcom.models.blocks import ResidualBlock
 

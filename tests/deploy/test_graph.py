@@ -5,10 +5,10 @@ from collections import Counter
 
 import pytest
 import torch
-from experiments.rewrites.randomised import randomised
 from torch import Tensor, nn
 from torchvision.ops import clip_boxes_to_image
 
+from dotcom.bench.randomised import randomised
 from dotcom.deploy.graph import Graph, deployed
 from dotcom.deploy.tokens import Standardise
 from dotcom.models import Classifier, Detector, DoTCoM, Segmenter

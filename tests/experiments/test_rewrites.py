@@ -6,9 +6,9 @@ import sys
 import pytest
 import torch
 from experiments.rewrites.forms import FORMS, WITHOUT
-from experiments.rewrites.randomised import randomised
 
 from conftest import REPO
+from dotcom.bench.randomised import randomised
 
 
 @torch.no_grad()

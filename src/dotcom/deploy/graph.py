@@ -4,12 +4,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torchvision.ops import Conv2dNormActivation
 
 from dotcom.deploy.aspp import pool_once
 from dotcom.deploy.fuse import fuse
 from dotcom.deploy.tokens import heads_in_batch, standardise
+from dotcom.models.blocks import ResidualBlock
 from dotcom.models.classifier import Classifier
 from dotcom.models.detector import Detector
+from dotcom.models.dot import FeedForward
 from dotcom.models.segmenter import Segmenter
 
 
@@ -98,7 +101,7 @@ def deployed(network: nn.Module, image_size: int, runtime: str | None = None) ->
 
     * ``executorch`` delegates all of the network to XNNPACK if no attention asks for broadcasting and LayerNorm is
       spelled as products of matrices.
-    * ``torch`` has attention as one operation, and is at its best in channels_last.
+    * ``torch`` has attention as one operation, and is at its best in channels_last with activations in place.
     * All others, and None: attention between three axes, LayerNorm as it is.
 
     Args:
@@ -116,10 +119,26 @@ def deployed(network: nn.Module, image_size: int, runtime: str | None = None) ->
     if isinstance(network, Segmenter):
         pool_once(network)
     if runtime == "torch":
-        network = network.to(memory_format=torch.channels_last)
+        network = in_place(network.to(memory_format=torch.channels_last))
     else:
         heads_in_batch(network)
     if runtime == "executorch":
         standardise(network)
     made: Graph = graph(network, image_size)
     return made.eval()
+
+
+def in_place(network: nn.Module) -> nn.Module:
+    """Let activations write over what they read, so that no memory has to be found for the same numbers again.
+
+    Only those that alone read the output of a convolution, a linear layer or a sum: our own, and torchvision's.
+
+    Args:
+        network: Fused; changed, and returned.
+    """
+    for module in network.modules():
+        if isinstance(module, Conv2dNormActivation | FeedForward | ResidualBlock):
+            for child in module.children():
+                if isinstance(child, nn.SiLU | nn.ReLU | nn.ReLU6):
+                    child.inplace = True
+    return network
