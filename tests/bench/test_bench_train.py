@@ -16,7 +16,7 @@ from dotcom.bench.traffic import counting, traffic
 from dotcom.bench.train import overhead, steps
 from dotcom.bench.watch import Watch
 from dotcom.models import Classifier, DoTCoM
-from dotcom.models.dotcom import VARIANTS, DoTCoMConfig
+from dotcom.models.dotcom import DoTCoMConfig
 
 CPU = torch.device("cpu")
 
@@ -94,7 +94,6 @@ def test_gpu__is_measured_by_the_same_code_on_a_cpu(config: DoTCoMConfig):
 def test_gpu__without_one_says_so_and_prints_the_limits(watch, monkeypatch):
     """Worked out before, with another count: 7145, 20.3e3, 18.0e3 and 52.5e3 images/s."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr("dotcom.bench.gpu.VARIANTS", {"tiny": VARIANTS["tiny"]})
     found: list[Row] = list(rows("quick", watch))
     assert [row.name for row in found] == ["tiny training", "tiny inference"]
     said = [

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 import torch
 
 from dotcom.bench.device import copy_bandwidth, in_turns, inference, top_operations, training
+from dotcom.bench.networks import CLASSES, configs
 from dotcom.bench.reference import reference
 from dotcom.bench.row import Effort, Row, skipped
 from dotcom.bench.traffic import traffic
 from dotcom.bench.watch import Watch
 from dotcom.benchmark.statistics import Ratio, paired_ratio
 from dotcom.models import Classifier, DoTCoM
-from dotcom.models.dotcom import VARIANTS, DoTCoMConfig
+from dotcom.models.dotcom import DoTCoMConfig
 
-CLASSES = 1000
 PAPER = 3.0e12  # bytes/s that an H100 copies, for limits without a GPU
 ROUNDS: dict[Effort, int] = {"quick": 3, "normal": 5, "full": 9}
 
@@ -41,13 +41,13 @@ class Setting:
 
 
 def rows(effort: Effort, watch: Watch) -> Iterator[Row]:
-    """All sizes on the GPU; without one, the limits on paper."""
+    """The sizes of the effort on the GPU; without one, the limits on paper."""
     if torch.cuda.is_available():
         torch.backends.cudnn.benchmark = True
-        for name, config in VARIANTS.items():
+        for name, config in configs(effort).items():
             yield from measured(name, config, Setting(torch.device("cuda"), rounds=ROUNDS[effort]))
     else:
-        for name, config in VARIANTS.items():
+        for name, config in configs(effort).items():
             yield from on_paper(name, config, Setting(torch.device("meta")))
 
 
