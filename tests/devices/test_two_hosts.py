@@ -21,9 +21,10 @@ from test_resume import assert_same_run
 STEPS = 20
 SMALL = "data=fashion image_size=32 epochs=2 optimizer=sgd optimizer.lr=1e-6 trainer.log_every_n_steps=1"
 SMALL = f"{SMALL} +trainer.limit_train_batches=10 +trainer.limit_val_batches=1 +callbacks.losses._target_=hosts.Losses"
+SMALL = f"{SMALL} callbacks.pictures=null callbacks.histograms=null callbacks.confusion=null"
 TWO = "hardware=ddp_cpu hardware.devices=1 data.batch_size=8 sync_batchnorm=true save_every_steps=1"
 TOLERANCE = {"rtol": 1e-3, "atol": 1e-4}  # of float32 sums in another order, through 20 steps; the same sums in
-# float64 agree to 1e-12 (test_synced_norms). At rates that learn, rounding grows tenfold a step in a network from
+# float64 agree to 1e-10 (test_synced_norms). At rates that learn, rounding grows tenfold a step in a network from
 # scratch whose batch norms see 16 numbers a channel, in one process as well, so the rate is as good as none.
 
 
@@ -115,6 +116,7 @@ def test_lost_host__ends_the_other_which_goes_on_to_the_same_result(network, unh
         lose(hosts)
         since = time.monotonic()
         code, said = hosts[0].end()
+        print(f"host 0 ended {time.monotonic() - since:.1f} s after host 1 was lost: {said.splitlines()[-1]}")
         assert time.monotonic() - since < 60
         assert code == 2, said
         lines = said.splitlines()
