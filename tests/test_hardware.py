@@ -43,3 +43,61 @@ def test_torch_has_cuda__agrees_with_torch():
 
 def test_cores__are_those_this_process_may_use():
     assert hardware.cores() >= 1
+
+
+@pytest.mark.parametrize("processes", [1, 2, 8])
+@pytest.mark.parametrize("cores", [1, 2, 3, 8, 64, 200])
+def test_loading__leaves_threads_and_workers_within_the_cores(cores, processes, monkeypatch):
+    monkeypatch.setattr(hardware, "cores", lambda: cores)
+    chosen = hardware.Loading.chosen(hardware.loading_cores(processes), processes=processes, gpu=True)
+    assert 0 <= chosen.workers <= 16
+    assert chosen.torch_threads >= 1
+    if processes <= cores:
+        assert processes * (chosen.workers * chosen.worker_threads + chosen.torch_threads) <= cores
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ({"workers": 0}, "loading with 0 workers, 8 threads to train with; 8 of 8 cores"),
+        ({"workers": 0, "most_threads": 1}, "loading with 0 workers, 1 thread to train with; 1 of 8 cores"),
+        (
+            {"workers": 7, "gpu": True},
+            "loading with 7 workers with 1 thread and prefetch 2 each, pinned memory, 1 thread to train with; "
+            "8 of 8 cores",
+        ),
+        (
+            {"workers": 1, "gpu": True, "pin_memory": False, "worker_threads": 2},
+            "loading with 1 worker with 2 threads and prefetch 4 each, 6 threads to train with; 8 of 8 cores",
+        ),
+        (
+            {"workers": 4, "processes": 2, "prefetch": 3, "pin_memory": True},
+            "loading with 4 workers with 1 thread and prefetch 3 each, 1 thread to train with; "
+            "5 of 4 cores, more than there are",
+        ),
+    ],
+)
+def test_loading__is_said_in_one_line(asked, expected, monkeypatch):
+    monkeypatch.setattr(hardware, "cores", lambda: 8)
+    assert str(hardware.Loading.chosen(**asked)) == expected
+
+
+@pytest.mark.parametrize(("devices", "workers"), [(1, 7), (2, 3), ([0, 3], 3), ("auto", 1), (8, 0)])
+def test_loader_processes__share_the_cores_among_the_devices(devices, workers, monkeypatch):
+    monkeypatch.setattr(hardware, "cores", lambda: 8)
+    monkeypatch.setattr(hardware, "gpus", lambda: 4)
+    assert hardware.loading_cores(devices) == workers
+    assert hardware.found("num_workers", devices) == workers
+
+
+def test_data_module__takes_threads_from_training_for_its_loaders(monkeypatch):
+    from dotcom.data import DataModule, crop_and_flip, fashion, resize_and_crop
+
+    monkeypatch.setattr(hardware, "cores", lambda: 4)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    taken: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", taken.append)
+    data = DataModule(fashion, crop_and_flip(32), resize_and_crop(32, 32), 10, 8, num_workers=3, prefetch=5)
+    data.setup("fit")
+    loader = data.train_dataloader()
+    assert (taken, loader.num_workers, loader.prefetch_factor, loader.pin_memory) == ([1], 3, 5, False)

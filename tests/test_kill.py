@@ -101,4 +101,5 @@ def test_two_processes__stop_together_and_go_on_exactly(photos, tmp_path):
     assert said.count("stopped; go on with the same command") == 1
     code, said = Training(photos, folder, *more, "resume=true").end()
     assert code == 0, said
+    assert "4 validation images" in said  # over both processes
     assert_same_run(folder, tmp_path / "unharmed")

@@ -33,7 +33,7 @@ def options_of(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="data=CHOICE, data.root=PATH, as in train.py")
     parser.add_argument("--out", type=Path, metavar="PREPARED", help="a new or empty folder, or one to go on with")
     parser.add_argument("--side", type=int, help="shorter side in pixels (1.125 x image_size: 288 for data=imagenet)")
-    parser.add_argument("--quality", type=int, default=95, help="of the JPEGs, 1 to 100 (95)")
+    parser.add_argument("--quality", type=int, default=90, help="of the JPEGs, 1 to 100 (90)")
     parser.add_argument("--shards", action="store_true", help="write shards instead of single files")
     parser.add_argument("--shard-images", type=int, default=1000, help="images in each shard (1000)")
     parser.add_argument("--workers", type=int, help="threads (one for each core)")
