@@ -9,13 +9,14 @@ import torch
 
 from dotcom.checkpoint import check_files
 from dotcom.errors import UsageError
-from dotcom.fingerprint import BEFORE, fingerprint
+from dotcom.fingerprint import NEWER, fingerprint
 from dotcom.models import from_checkpoint
 from test_checked import asked
+from test_conf import composed
 from test_resume import Killed, assert_equal, assert_same_run, run, settings
 
 ALL = "average_best=2 multi_scale=[32,64] progressive=32 layer_decay=0.8 decayed=matrices data.num_workers=0 seed=1"
-USUAL = " ".join(f"{key}={json.dumps(value)}" for key, value in BEFORE.items())
+USUAL = " ".join(f"{key}={json.dumps(value)}" for key, value in NEWER.items())
 
 
 @pytest.mark.parametrize(
@@ -73,7 +74,7 @@ def without_young_keys(node: Any) -> Any:
     """A configuration as it was before there were these settings."""
     if not isinstance(node, dict):
         return node
-    return {key: without_young_keys(value) for key, value in node.items() if key not in BEFORE}
+    return {key: without_young_keys(value) for key, value in node.items() if key not in NEWER}
 
 
 def test_old_checkpoint__means_the_old_behaviour(checkpoints, tmp_path):
@@ -86,7 +87,7 @@ def test_old_checkpoint__means_the_old_behaviour(checkpoints, tmp_path):
     check_files(asked_for)
     assert asked_for["ckpt_path"] == str(tmp_path / "last.ckpt")
     for key, other in (("layer_decay", 0.5), ("decayed", "matrices"), ("progressive", 32)):
-        with pytest.raises(UsageError, match=rf"add {key}={'null' if key == 'progressive' else BEFORE[key]}$"):
+        with pytest.raises(UsageError, match=rf"add {key}={'null' if key == 'progressive' else NEWER[key]}$"):
             check_files(config | here | {key: other})
     elsewhere = config | here | {"resume": False, "output_dir": str(tmp_path / "other")}
     check_files(elsewhere | {"ckpt_path": str(tmp_path / "last.ckpt")})
@@ -120,3 +121,18 @@ def assert_average(folder: Path, reference: Path) -> None:
     assert torch.equal(network.head.weight, average["state_dict"]["model.head.weight"])
     scores = json.loads((folder / "run.json").read_text())["scores"]
     assert {"val/top1", "average/top1", "val_ema/top1", "average_ema/top1"} <= scores.keys()
+
+
+@pytest.mark.parametrize("experiment", ["small", "blocks_small", "co_bias_small", "sizes_small"])
+def test_small_experiments__keep_the_recipe_of_the_recorded_studies(experiment):
+    """Whatever the demo takes today."""
+    cfg = composed(f"experiment={experiment}")
+    assert (cfg.optimizer.lr, cfg.optimizer.weight_decay, cfg.data.batch_size, cfg.image_size) == (0.002, 0.005, 32, 64)
+    assert (cfg.accumulate, cfg.clip, cfg.label_smoothing, cfg.data.mixup, cfg.ema) == (1, None, 0.0, 0.0, None)
+    assert cfg.data.train_transform.min_scale == 0.8
+    assert {key: cfg[key] for key in NEWER} == NEWER
+
+
+def test_experiment_imagenet__has_none_of_the_keys_that_came_later(photos):
+    cfg = composed("experiment=imagenet", f"data.root={photos}")
+    assert {key: cfg[key] for key in NEWER} == NEWER

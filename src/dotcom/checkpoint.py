@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from dotcom.errors import UsageError, spelled
-from dotcom.fingerprint import BEFORE, scientific
+from dotcom.fingerprint import NEWER, scientific
 from dotcom.safetensors import SUFFIX, check_safetensors
 from dotcom.world import is_first
 
@@ -67,7 +67,7 @@ def say_if_moved(config: dict[str, Any], before: dict[str, Any]) -> None:
 
 def own_settings(config: dict[str, Any]) -> tuple[str, ...]:
     """The keys that must not change when a run goes on in its own folder, less those that only repeat another one."""
-    names = [*scientific(config), *(key for key in BEFORE if key in config)]
+    names = [*scientific(config), *(key for key in NEWER if key in config)]
     keys = [key for key in dict.fromkeys(names) if key != "epochs" and not key.startswith(("task.", "trainer."))]
     return tuple(key for key in keys if "." not in key or key.rpartition(".")[2] not in config)
 
@@ -187,7 +187,7 @@ def select(config: DictConfig, key: str) -> Any:
 def value_of(config: DictConfig, key: str) -> Any:
     """A value by its dotted key; of a setting that came later, the value that means what was done before."""
     value = OmegaConf.select(config, key)
-    return BEFORE.get(key) if value is None else value
+    return NEWER.get(key) if value is None else value
 
 
 def override_for(key: str, saved: DictConfig, asked: DictConfig) -> str:

@@ -35,7 +35,7 @@ PLUMBING_KEYS = {  # at any depth: where it runs, how fast, and where it writes
     "status",
     "worker_threads",
 }
-BEFORE: dict[str, Any] = {  # settings younger than some runs, and the values that mean what those runs did
+NEWER: dict[str, Any] = {  # settings younger than some runs, and the values that mean what those runs did
     "average_best": None,
     "decayed": "all",
     "distill": "soft",
@@ -65,7 +65,7 @@ def scientific(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     own: dict[str, Any] = {key: value for key, value in config.items() if key not in PLUMBING}
     own["trainer"] = trainer_of(config, LENGTH)
-    left_out = PLUMBING_KEYS | {key for key, value in BEFORE.items() if config.get(key, value) == value}
+    left_out = PLUMBING_KEYS | {key for key, value in NEWER.items() if config.get(key, value) == value}
     if config.get("lr_scaling") is None:
         left_out.add("lr_batch")  # nobody reads it
     return {key: value for key, value in sorted(flat(own)) if not left_out & set(key.split("."))}

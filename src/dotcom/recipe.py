@@ -5,7 +5,7 @@ from typing import Any
 
 from dotcom.checkpoint import config_of, read_plain
 from dotcom.errors import UsageError, listed, spelled
-from dotcom.fingerprint import BEFORE
+from dotcom.fingerprint import NEWER
 
 
 def check_recipe(config: dict[str, Any]) -> None:
@@ -21,7 +21,7 @@ def check_recipe(config: dict[str, Any]) -> None:
     first, full = config["progressive"], config["image_size"]
     if first is not None and not (whole(first) and first < full):
         raise UsageError(f"progressive={first}: expected less than image_size={full}, the size that it rises to")
-    if first is None and config["progressive_until"] != BEFORE["progressive_until"]:
+    if first is None and config["progressive_until"] != NEWER["progressive_until"]:
         raise UsageError("progressive_until: expected progressive= with it, the size of the first epochs")
     if config["average_best"] is not None and not whole(config["average_best"]):
         raise UsageError(f"average_best={config['average_best']}: expected a whole number, of the best epochs")
@@ -32,7 +32,7 @@ def check_recipe(config: dict[str, Any]) -> None:
 def check_teacher(config: dict[str, Any]) -> None:
     """No setting of a teacher without one; where it is a checkpoint, it is a classifier of as many classes."""
     teacher = config["teacher"]
-    given = [key for key, usual in BEFORE.items() if key.startswith("distill") and config[key] != usual]
+    given = [key for key, usual in NEWER.items() if key.startswith("distill") and config[key] != usual]
     if teacher is None and given:
         raise UsageError(f"{listed(given)}: expected teacher= with it, the network to learn from")
     if config["distill"] == "hard" and "distill_temperature" in given:
