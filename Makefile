@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: install litert demo test test-litert lint format
+.PHONY: install litert demo bench test test-litert lint format
 
 install: .venv/installed
 
@@ -28,6 +28,9 @@ DEMO_segmentation := fashion_masks
 
 demo: install
 	$(BIN)/python train.py data=$(SET)
+
+bench: install
+	$(BIN)/python -m dotcom.bench $(ARGS)
 
 SIGNALS := tests/sweep tests/test_kill.py # they send signals, also to their own process
 
