@@ -12,9 +12,9 @@ from dotcom.models.blocks import BlockKind
 from dotcom.models.dot import CoBias, CoBiasKind
 from dotcom.models.dotcom import DoTCoM, DoTCoMConfig
 from dotcom.models.init import init_weights
+from dotcom.models.recompute import recomputed
 from dotcom.models.staged import check_size
 from dotcom.timm.names import rename
-from dotcom.timm.recompute import recomputed
 from dotcom.timm.taps import taken
 
 POOLS = ("avg", "")
