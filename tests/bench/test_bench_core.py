@@ -141,7 +141,9 @@ def made_up(monkeypatch, machine):
 
 def test_check__passes_what_holds(made_up, capsys):
     assert made_up(1.6) == 0
-    assert "every floor that was measured holds" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "every floor that was measured holds" in said
+    assert "no latency advantage over peers is claimed: Spearman's rho" in said
 
 
 def test_check__fails_what_is_missed_on_a_quiet_machine(made_up, capsys):
