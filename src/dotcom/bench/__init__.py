@@ -12,6 +12,7 @@ Each section is one module here, which answers with rows:
     def rows(effort, watch):
         if reason := ...:  # an extra or a device that is missing
             yield skipped("train", "preset bf16", reason)
+        ...
         times = watch.turns({"plain loop": plain, "preset": preset}, "training")  # interleaved, one thread, CPU time
         yield Row("train", "plain loop", times.ms("plain loop"))
         yield Row("train", "preset", times.ms("preset"), ratio=times.ratio("plain loop", "preset"), difference=1e-7)

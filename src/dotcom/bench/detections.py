@@ -9,7 +9,7 @@ from dotcom.models import Detector, DoTCoM
 from dotcom.models.dotcom import VARIANTS
 
 SIDE, CLASSES, IMAGES = 320, 90, 4
-REGIMES = {"flat": (0.5, 0.0), "usual": (1.5, 3.0), "sure": (3.0, 6.0)}  # spread of logits, lead of the background
+REGIMES = {"flat": (0.5, 0.0), "usual": (4.0, 14.0), "sure": (3.0, 16.0)}  # spread of logits, lead of the background
 
 Found = list[dict[str, Tensor]]
 

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from dotcom.bench.floors import FLOORS, worst
+from dotcom.bench.peers import peers
 from dotcom.bench.report import console, content, header, machine, show, state
 from dotcom.bench.row import Row
 from dotcom.bench.sections import chosen, measured, unjudged
@@ -39,7 +40,8 @@ def run(arguments: argparse.Namespace, watch: Watch | None = None) -> int:
     watch.beat()
     if arguments.json:
         write_json(arguments.json, content(rows, watch, about, started))
-    console().print(state(watch), highlight=False, soft_wrap=True)
+    for line in (state(watch), peers()):
+        console().print(line, highlight=False, soft_wrap=True)
     return conclude(rows, names, arguments.check)
 
 

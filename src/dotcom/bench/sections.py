@@ -45,11 +45,11 @@ def section(name: str) -> Section:
     return found
 
 
-def measured(names: Iterable[str], watch: Watch, find: Callable[[str], Section] = section) -> Iterator[Row]:
+def measured(names: Iterable[str], watch: Watch) -> Iterator[Row]:
     """Rows of sections, each marked as contended if the machine was busy while it was measured."""
     for name in names:
         watch.start()
-        for row in find(name)(watch.effort, watch):
+        for row in section(name)(watch.effort, watch):
             yield replace(row, contended=watch.contended() and not row.skipped)
 
 

@@ -99,9 +99,9 @@ class Watch:
         self.start()
         calls = {name: self._warmed_up(run) for name, run in variants.items()}
         times: dict[str, list[float]] = {name: [] for name in variants}
-        for number in shown(range(rounds or self.rounds), what):
-            self.beat()
-            with uncollected():
+        with uncollected():
+            for number in shown(range(rounds or self.rounds), what):
+                self.beat()
                 for name in turns(list(variants), number):
                     times[name].append(self._turn(variants[name], calls[name]))
         self.beat()

@@ -1,0 +1,1 @@
+"""The table of the bench, with what the original's README says of speed beside it."""
