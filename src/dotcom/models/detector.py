@@ -14,11 +14,12 @@ from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.ssd import SSD
 from torchvision.models.detection.ssdlite import SSDLiteHead
-from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image, sigmoid_focal_loss
+from torchvision.ops import box_iou, clip_boxes_to_image, sigmoid_focal_loss
 
 from dotcom.models.blocks import conv
 from dotcom.models.dotcom import Backbone
 from dotcom.models.init import init_weights
+from dotcom.models.suppression import suppressed
 from dotcom.models.weights import load_weights
 
 DetectionLoss = Literal["hard_negative", "focal"]
@@ -167,11 +168,10 @@ class Detector(SSD):  # type: ignore[misc]
 
     def _best(self, offsets: Tensor, scores: Tensor, anchors: Tensor, size: tuple[int, int]) -> dict[str, Tensor]:
         boxes = clip_boxes_to_image(self.box_coder.decode_single(offsets, anchors), size)
-        best, index = scores.topk(min(self.topk_candidates, len(scores)), dim=0)  # of each class
-        rank, label = (best > self.score_thresh).nonzero(as_tuple=True)
-        candidates, score = boxes[index[rank, label]], best[rank, label]
-        keep = batched_nms(candidates, score, label, self.nms_thresh)[: self.detections_per_img]
-        return {"boxes": candidates[keep], "scores": score[keep], "labels": label[keep]}
+        found = suppressed(
+            boxes, scores, self.score_thresh, self.nms_thresh, self.topk_candidates, self.detections_per_img
+        )
+        return dict(zip(("boxes", "scores", "labels"), found, strict=True))
 
 
 def extra_block(in_channels: int, out_channels: int) -> nn.Sequential:
