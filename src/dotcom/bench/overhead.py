@@ -139,6 +139,7 @@ def trained(steps: int) -> float:
 
 def plain(steps: int) -> float:
     """Milliseconds of CPU time per step in the shortest loop that computes the same from the same batches."""
+    quiet()
     network, data = Null(), noise(WARM_UP + steps + 1)
     make: Callable[..., torch.optim.Optimizer] = instantiate(default().optimizer)
     optimizer = make(network.parameters())
