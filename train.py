@@ -74,6 +74,7 @@ def shared_facts(config: dict[str, Any], record: dict[str, Any]) -> dict[str, An
 def run(config: dict[str, Any], record: Record) -> float:
     """Train and evaluate; however it ends, say so in ``run.json`` and to W&B. Returns the monitored score."""
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # wait briefly, then sleep: 1.4 times OMP_WAIT_POLICY=PASSIVE
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else C++ frames around the one line about a lost process
     from dotcom.callbacks.stop import SIGNALS, stop_at_once
     from dotcom.loggers import close_runs, quiet
 

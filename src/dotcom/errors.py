@@ -107,7 +107,7 @@ def lost_process(error: BaseException) -> str | None:
     if ("DistNetworkError" in names and "connect" in said) or "DistStoreError" in names:
         return f"{where}: {flat(said.partition('Exception raised')[0])}; expected the other processes of this run there"
     if "DistError" in names or "gloo/transport" in said or "NCCL" in said:
-        reason = flat(re.sub(r"^\[.*?\] *", "", said.partition("Exception raised")[0])).rstrip(". ")
+        reason = flat(re.sub(r"^\[.*?\] *", "", said.partition("Exception raised")[0])).partition(". ")[0]
         return f"{LOST} ({reason}); {GO_ON}"
     return None
 

@@ -22,6 +22,7 @@ NEW_NETWORK = 0x40000000  # CLONE_NEWNET of <linux/sched.h>
 ADDRESSES = ("10.77.0.1", "10.77.0.2")
 PORT = 29511
 HEAVY = ["torch", "lightning.pytorch", "wandb", "matplotlib.figure", "torchmetrics", "torchvision"]
+os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # as train.py has it, before torch is imported
 CONTEXT = multiprocessing.get_context("forkserver")  # a host that has imported what all import starts in no time
 CONTEXT.set_forkserver_preload([*HEAVY, "dotcom.callbacks", "dotcom.tasks", "dotcom.data", "dotcom.report"])
 
@@ -71,7 +72,7 @@ class Host:
     def kill(self) -> None:
         os.kill(self.process.pid or 0, signal.SIGKILL)
 
-    def end(self, seconds: float = 180) -> tuple[int | None, str]:
+    def end(self, seconds: float = 600) -> tuple[int | None, str]:
         """Exit code and all that it printed."""
         self.process.join(seconds)
         code = self.process.exitcode
@@ -111,7 +112,7 @@ def losses(folder: Path, rank: int) -> dict[int, float]:
     return dict(map(json.loads, path.read_text().splitlines())) if path.exists() else {}
 
 
-def wait_until(reached: Callable[[], bool], seconds: float = 180) -> None:
+def wait_until(reached: Callable[[], bool], seconds: float = 600) -> None:
     deadline = time.monotonic() + seconds
     while not reached():
         assert time.monotonic() < deadline

@@ -122,6 +122,7 @@ def test_lost_host__ends_the_other_which_goes_on_to_the_same_result(network, unh
         lines = said.splitlines()
         assert [line for line in lines if line.startswith("error: lost contact with another process of this run (")]
         assert "Traceback" not in said
+        assert "frame #" not in said
         hosts[1].end()
         network.plug("up")
     for host in start(network, folder, "resume=true"):
@@ -147,7 +148,7 @@ def test_torchrun__starts_a_killed_process_again_to_the_same_result(unharmed, tm
     wait_until(lambda: 5 in losses(folder, 0))
     children = Path(f"/proc/{agent.pid}/task/{agent.pid}/children").read_text().split()
     os.kill(int(children[-1]), signal.SIGKILL)
-    said, _ = agent.communicate(timeout=240)
+    said, _ = agent.communicate(timeout=600)
     assert agent.returncode == 0, said
     assert "Traceback" not in said
     assert_same_run(folder, unharmed)
