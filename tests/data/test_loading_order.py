@@ -88,6 +88,19 @@ def test_order__refuses_more_processes_than_samples():
         Shuffle(2, 0, 3)
 
 
+def test_unreadable_batch__stops_processes_that_train_in_step():
+    made = loader()
+    made.collate_fn = lambda samples: None
+    made.in_step = True
+    with pytest.raises(UsageError, match=r"^data: not one image of a batch could be read; data.check=true names"):
+        next(iter(made))
+
+
+def test_validation__refuses_more_processes_than_samples():
+    with pytest.raises(UsageError, match=r"^data: 2 validation samples for 3 processes; expected one for each"):
+        Share(2, 0, 3)
+
+
 class Doubled(Share):
     """Shows the first sample twice."""
 

@@ -5,6 +5,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import re
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from PIL import Image
 from torchvision.io import write_jpeg
 
+from conftest import REPO
 from dotcom.data import preparation
 from dotcom.data.coco_scaled import annotation_scaled
 from dotcom.data.preparation import prepare
@@ -27,6 +29,7 @@ from dotcom.fingerprint import fingerprint
 from dotcom.prepared import read_prepared
 from files import make_coco, make_masks
 from test_checked import asked
+from test_conf import composed
 
 
 def prepared(choice: str, root: Path, out: Path, *more: str) -> Path:
@@ -254,3 +257,19 @@ def test_mistake__is_answered_before_torch_is_imported():
     code += "'--out', 'X']))\nexcept ValueError: print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+PAGE = (REPO / "conf/data/README.md").read_text()
+
+
+@pytest.mark.parametrize("command", sorted(set(re.findall(r"^python (.*data=.*)$", PAGE, re.M))))
+def test_command__of_the_page_works_as_written(command, photos, tmp_path):
+    words = re.sub("data.root=[^ ]+", f"data.root={photos}", command).split()
+    if words[0] == "train.py":
+        assert composed(*words[1:]).task
+    else:
+        assert words[:2] == ["-m", "dotcom.data.prepare"]
+        options = options_of(
+            [word.replace("PREPARED", str(tmp_path)).replace("SHARDS", str(tmp_path)) for word in words[2:]]
+        )
+        assert checked(options)["root"] == str(photos)

@@ -45,8 +45,10 @@ class ReadableBatches(DataLoader[Any]):
 
     Raises:
         ValueError: At the end, if there was nothing else.
+        UsageError: At such a batch, if other processes train on theirs meanwhile, and would wait for it for ever.
     """
 
+    in_step = False  # with other processes, batch by batch
     drawn = 0  # samples of this pass, with those that could not be read
     skip = 0  # samples that the next pass begins with
 
@@ -60,6 +62,8 @@ class ReadableBatches(DataLoader[Any]):
             if batch is not None:
                 empty = False
                 yield batch
+            elif self.in_step:
+                raise UsageError("data: not one image of a batch could be read; data.check=true names such files")
         self.drawn = 0
         if empty:
             raise ValueError("data: not one image of a split could be used; the warnings above say why")

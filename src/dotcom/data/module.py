@@ -130,8 +130,7 @@ class DataModule(L.LightningDataModule):
         threads, prefetch, pin = self.loading_settings
         processes = trainer.num_devices if trainer else 1
         gpu = torch.cuda.is_available() if trainer is None else trainer.strategy.root_device.type == "cuda"
-        most = torch.get_num_threads()
-        return Loading.chosen(self.num_workers, threads, prefetch, pin, processes, gpu, most)
+        return Loading.chosen(self.num_workers, threads, prefetch, pin, processes, gpu, torch.get_num_threads())
 
     def setup(self, stage: str) -> None:
         torch.set_num_threads(self.loading(self.trainer).torch_threads)
@@ -172,7 +171,9 @@ class DataModule(L.LightningDataModule):
         sampler = train_order(dataset, *self._rank_and_world(), self.seed, self.repeats)
         # a smaller last batch would be a noisier step; a set smaller than one batch still has to train
         drop_last = len(sampler) >= self.batch_size
-        return self._loader(OwnDraws(dataset), sampler, self.batch_size, drop_last, least=min(2, self.batch_size))
+        loader = self._loader(OwnDraws(dataset), sampler, self.batch_size, drop_last, least=min(2, self.batch_size))
+        loader.in_step = self._rank_and_world()[1] > 1
+        return loader
 
     def val_dataloader(self) -> DataLoader[Any]:
         dataset = self.datasets["val"]
@@ -197,7 +198,7 @@ class DataModule(L.LightningDataModule):
 
     def _loader(
         self, dataset: Any, sampler: Sampler[Any], batch_size: int, drop_last: bool, least: int
-    ) -> DataLoader[Any]:
+    ) -> ReadableBatches:
         loading = self.loading(self.trainer)
         return ReadableBatches(
             dataset,

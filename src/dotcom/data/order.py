@@ -16,9 +16,15 @@ Draw = tuple[int, int]  # index of a sample, and the seed of its augmentation
 
 
 class Share(Sampler[int]):
-    """Every ``world``-th index from ``rank`` on: each sample once over all processes, none repeated."""
+    """Every ``world``-th index from ``rank`` on: each sample once over all processes, none repeated.
+
+    Raises:
+        UsageError: If there are fewer samples than processes: one without any would wait for the others' metrics.
+    """
 
     def __init__(self, size: int, rank: int, world: int) -> None:
+        if size < world:
+            raise UsageError(f"data: {size} validation samples for {world} processes; expected one for each, or more")
         self.indices = range(rank, size, world)
         self.start = 0  # as in SeededOrder
 
