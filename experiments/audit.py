@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from torchvision.transforms.v2.functional import normalize
 
 from dotcom.data import fashion, resize_and_crop
-from dotcom.data.module import IMAGENET_MEAN, IMAGENET_STD
 from dotcom.errors import UsageError, did_you_mean, one_line_errors, spelled
+from dotcom.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from dotcom.models import Classifier, DoTCoM
 from dotcom.models.blocks import BlockKind
 from dotcom.models.dot import CoBiasKind

@@ -25,11 +25,12 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
-from dotcom.checkpoint import config_of, read_plain
+from dotcom.checkpoint import config_of
 from dotcom.data.checkpoint import data_of
 from dotcom.data.module import DataModule
 from dotcom.errors import UsageError, one_line_errors, spelled
 from dotcom.models import from_checkpoint
+from dotcom.plain_pickle import read_plain
 from dotcom.record import whole
 
 HEADINGS = ("block", "bias", "norm", "where", "mean", "variance", "skewness", "W1", "W1, random biases")

@@ -1,7 +1,7 @@
 """What ``dotcom.data.prepare`` says of the data it wrote, and how a run takes note of it; torch is not imported."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,15 @@ def classes_of(count: Callable[..., int]) -> Callable[..., int]:
         return len(facts["classes"]) if facts and facts["form"] == "shards" else count(root, *more)
 
     return classes
+
+
+def check_count(root: str | None, prepared: Mapping[str, Any] | None, split: str, found: int) -> None:
+    """Raise UsageError if a split does not hold as many images as were prepared."""
+    if prepared and found != (wrote := prepared["images"][split]):
+        raise UsageError(
+            f"data.root={root}: {found:,} {split} images, but {wrote:,} were prepared; "
+            f"python -m dotcom.data.prepare --verify {root} names what is missing"
+        )
 
 
 def note_prepared(data: dict[str, Any]) -> None:

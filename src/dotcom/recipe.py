@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from dotcom.checkpoint import config_of, read_plain
+from dotcom.checkpoint import config_of
 from dotcom.errors import UsageError, listed, spelled
 from dotcom.fingerprint import NEWER
+from dotcom.plain_pickle import read_plain
 
 
 def check_recipe(config: dict[str, Any]) -> None:

@@ -9,8 +9,9 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from dotcom.errors import UsageError
+from dotcom.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from dotcom.models import Classifier, from_checkpoint, read_teacher
-from dotcom.models.teacher import IMAGENET_MEAN, IMAGENET_STD, Teacher
+from dotcom.models.teacher import Teacher
 from dotcom.optim import constant
 from dotcom.tasks import Classification
 from dotcom.tasks.distillation import Distillation, taught_by

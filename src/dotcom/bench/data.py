@@ -26,10 +26,10 @@ from dotcom.bench.row import Effort, Row, skipped
 from dotcom.bench.store import store
 from dotcom.bench.watch import Watch
 from dotcom.data import DataModule, crop_and_flip, image_folder, resize_and_crop
-from dotcom.data.module import IMAGENET_MEAN, IMAGENET_STD
 from dotcom.data.preflight import read_image
 from dotcom.data.preparation import prepare
 from dotcom.data.prepare import options_of
+from dotcom.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from dotcom.prepared import read_prepared
 
 HEIGHT, WIDTH = 375, 500  # the usual size of an ImageNet photo

@@ -15,16 +15,15 @@ from torchvision.transforms import v2
 from dotcom.data.batches import OwnDraws, ReadableBatches, begin, stack_readable
 from dotcom.data.normalization import Normalization
 from dotcom.data.order import Share, train_order
-from dotcom.data.preflight import check_readable
+from dotcom.data.preflight import check_sets
 from dotcom.data.sizes import Sizes, resized
-from dotcom.errors import UsageError, listed
+from dotcom.errors import listed
 from dotcom.hardware import Loading
+from dotcom.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from dotcom.object_store import is_remote
+from dotcom.prepared import check_count
 
 Split = Literal["train", "val"]
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class DataModule(L.LightningDataModule):
@@ -114,11 +113,7 @@ class DataModule(L.LightningDataModule):
         fit = self.trainer is None or self.trainer.state.fn == "fit"
         self.setup("fit" if fit else "validate")
         if self.check:
-            if not self.is_streamed:
-                check_readable([path for dataset in self.datasets.values() for path in getattr(dataset, "paths", [])])
-            for dataset in self.datasets.values():
-                if hasattr(dataset, "check"):
-                    dataset.check()
+            check_sets(self.datasets.values(), files=not self.is_streamed)
 
     @property
     def is_streamed(self) -> bool:
@@ -127,30 +122,26 @@ class DataModule(L.LightningDataModule):
 
     def loading(self, trainer: L.Trainer | None) -> Loading:
         """How data are loaded, and how many threads that leaves to a process of this trainer."""
-        threads, prefetch, pin = self.loading_settings
         processes = trainer.num_devices if trainer else 1
         gpu = torch.cuda.is_available() if trainer is None else trainer.strategy.root_device.type == "cuda"
-        return Loading.chosen(self.num_workers, threads, prefetch, pin, processes, gpu, torch.get_num_threads())
+        return Loading.chosen(self.num_workers, *self.loading_settings, processes, gpu, torch.get_num_threads())
 
     def setup(self, stage: str) -> None:
         torch.set_num_threads(self.loading(self.trainer).torch_threads)
-        for split in ("train", "val") if stage == "fit" else ("val",):
+        splits: tuple[Split, ...] = ("train", "val") if stage == "fit" else ("val",)
+        for split in splits:
             if split not in self.datasets:
                 self.datasets[split] = self._dataset(split)
                 if (found := len(self.datasets[split].classes)) != self.num_classes:
                     raise ValueError(f"data.num_classes={self.num_classes}: the {split} data have {found} classes")
 
-    def _dataset(self, split: str) -> Any:
+    def _dataset(self, split: Split) -> Any:
         if self.is_streamed:
             from dotcom.data.streaming import streamed  # it builds on the sets of files, and they on this module
 
-            return streamed(split, str(self.root), self.transforms[split])  # type: ignore[arg-type]
+            return streamed(split, str(self.root), self.transforms[split])
         dataset = self.make_dataset(split=split, transform=self.transforms[split])
-        if self.prepared and len(dataset) != (wrote := self.prepared["images"][split]):  # type: ignore[arg-type]
-            raise UsageError(
-                f"data.root={self.root}: {len(dataset):,} {split} images, but {wrote:,} were prepared; "  # type: ignore
-                f"python -m dotcom.data.prepare --verify {self.root} names what is missing"
-            )
+        check_count(self.root, self.prepared, split, len(dataset))  # type: ignore[arg-type]
         return dataset
 
     def teardown(self, stage: str) -> None:
@@ -185,13 +176,8 @@ class DataModule(L.LightningDataModule):
         images = self.normalize(images)
         if self.trainer is None or not self.trainer.training:
             return images, targets
-        images, targets = resized(images, targets, self._size(images.shape[-1]))
+        images, targets = resized(images, targets, self.sizes.now(self.trainer, images.shape[-1]))
         return (images, targets) if self.blend is None else self.blend(images, targets)
-
-    def _size(self, full: int) -> int:
-        trainer: Any = self.trainer
-        before = trainer.fit_loop.epoch_loop.batch_progress.current.ready  # batches of this epoch before this one
-        return self.sizes.of(trainer.current_epoch, before, trainer.max_epochs, full)
 
     def _rank_and_world(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

@@ -1,10 +1,11 @@
 """Reading image files, and making sure before a long run that all of them can be read."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.progress import track
@@ -33,6 +34,16 @@ def read_image(source: Path | bytes, upright: bool = True) -> Tensor:
     image = decode_image(file, mode=ImageReadMode.RGB, apply_exif_orientation=upright)
     image = image if image.ndim == 3 else image[0]  # an animation: its first frame
     return image if image.dtype == torch.uint8 else to_dtype(image, torch.uint8, scale=True)  # 16-bit PNG
+
+
+def check_sets(datasets: Iterable[Any], files: bool) -> None:
+    """Check all data sets as far as they know how to: their image files, unless these stand in shards, and the rest."""
+    sets = list(datasets)
+    if files:
+        check_readable([path for dataset in sets for path in getattr(dataset, "paths", [])])
+    for dataset in sets:
+        if hasattr(dataset, "check"):
+            dataset.check()
 
 
 def check_readable(paths: Sequence[Path]) -> None:

@@ -35,6 +35,11 @@ class Sizes:
                 raise ValueError(f"sizes of images must be multiples of {STEP}, got {size}")
         self.drawn, self.first, self.until, self.seed = tuple(drawn or ()), first, until, seed
 
+    def now(self, trainer: Any, full: int) -> int:
+        """The size of the batch that this trainer has just got; ``full`` as in ``of``."""
+        before = trainer.fit_loop.epoch_loop.batch_progress.current.ready  # batches of this epoch before this one
+        return self.of(trainer.current_epoch, before, trainer.max_epochs, full)
+
     def of(self, epoch: int, batch: int, epochs: int, full: int) -> int:
         """The size of one batch.
 

@@ -49,7 +49,7 @@ def preprocessing(config: Mapping[str, Any], task: str, image_size: int) -> dict
         task: ``"Classification"``, ``"Detection"`` or ``"Segmentation"``.
         image_size: N.
     """
-    from dotcom.data.module import IMAGENET_MEAN, IMAGENET_STD
+    from dotcom.imagenet import IMAGENET_MEAN, IMAGENET_STD
 
     transform, square = config["val_transform"], f"{image_size} x {image_size} pixels"
     geometry = {

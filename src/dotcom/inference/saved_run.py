@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from dotcom.allowed import METRICS
-from dotcom.checkpoint import read_plain
 from dotcom.errors import UsageError
+from dotcom.plain_pickle import read_plain
 
 
 @dataclass(frozen=True)

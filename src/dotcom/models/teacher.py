@@ -8,12 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dotcom.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from dotcom.models.checkpoint import from_checkpoint
 from dotcom.models.classifier import Classifier
 from dotcom.models.timm import create_classifier
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)  # how our data are normalised where a run says nothing else
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Teacher(nn.Module):
