@@ -32,7 +32,7 @@ demo: install
 bench: install
 	$(BIN)/python -m dotcom.bench $(ARGS)
 
-SIGNALS := tests/sweep tests/test_kill.py # they send signals, also to their own process
+SIGNALS := tests/sweep tests/devices tests/test_kill.py # they send signals, also to their own process, or kill hosts
 
 test: install
 	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --max-worker-restart=0 $(SIGNALS:%=--ignore=%)

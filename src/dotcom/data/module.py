@@ -54,9 +54,9 @@ class DataModule(L.LightningDataModule):
         prepared: What ``dotcom.data.prepare`` did to the images, from ``dotcom.prepared``; None for originals.
         check: Decode every file before training starts, and stop if one is unreadable.
         mean: Per channel, for images in [0, 1].
-        std: Per channel, for images in [0, 1].
-        multi_scale: Sizes to draw from for each training batch; see ``Sizes``.
-        progressive: Size of the first epochs; see ``Sizes``.
+        std: Likewise.
+        multi_scale: Sizes to draw from for each training batch; see ``Sizes``, also for the two below.
+        progressive: Size of the first epochs.
         progressive_until: Fraction of the epochs after which images have full size.
     """
 
@@ -172,8 +172,7 @@ class DataModule(L.LightningDataModule):
         return self._loader(dataset, share, self.val_batch_size, drop_last=False, least=1)
 
     def on_after_batch_transfer(self, batch: tuple[Tensor, Any], dataloader_idx: int) -> tuple[Tensor, Any]:
-        images, targets = batch
-        images = self.normalize(images)
+        images, targets = self.normalize(batch[0]), batch[1]
         if self.trainer is None or not self.trainer.training:
             return images, targets
         images, targets = resized(images, targets, self.sizes.now(self.trainer, images.shape[-1]))
