@@ -10,6 +10,9 @@ import pytest
     ("package", "forbidden"),
     [
         ("dotcom.models", ("lightning", "hydra", "wandb", "dotcom.data", "dotcom.tasks")),
+        ("dotcom.timm", ("lightning", "hydra", "dotcom.data", "dotcom.tasks")),
+        ("dotcom.bench.__main__", ("torch", "numpy")),
+        ("dotcom.rollcall", ("torch",)),
         ("dotcom.optim", ("lightning", "hydra", "dotcom.models")),
         ("dotcom.data", ("hydra", "wandb", "dotcom.models", "dotcom.tasks")),
         ("dotcom.tasks", ("hydra", "wandb", "dotcom.data", "dotcom.models")),
