@@ -33,10 +33,13 @@ def suppressed(
     candidates = int(counts.clamp(max=per_class).sum())
     if candidates <= FEW or boxes.device.type != "cpu":
         return _at_once(boxes, scores, threshold, overlap, per_class, wanted)
-    everything, size = int(counts.sum()), FEW
+    flat = scores.flatten()
+    above = (flat > threshold).nonzero()[:, 0]
+    everything, size = len(above), FEW
     while True:
         size = min(size, everything)
-        best, index = scores.flatten().topk(size)
+        best, chosen = flat[above].topk(size)
+        index = above[chosen]
         anchor, label = index // scores.shape[1], index % scores.shape[1]
         keep = _kept(boxes[anchor], best, label, overlap, per_class)
         if len(keep) >= wanted or size == everything:
