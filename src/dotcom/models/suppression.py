@@ -35,7 +35,7 @@ def suppressed(
         return _at_once(boxes, scores, threshold, overlap, per_class, wanted)
     flat = scores.flatten()
     above = (flat > threshold).nonzero()[:, 0]
-    everything, size = len(above), FEW
+    everything, size = len(above), 2 * wanted
     while True:
         size = min(size, everything)
         best, chosen = flat[above].topk(size)
@@ -54,7 +54,7 @@ def _kept(boxes: Tensor, scores: Tensor, labels: Tensor, overlap: float, per_cla
     kept = []
     for some in torch.split(order, labels.bincount().tolist()):
         group = some[:per_class]
-        kept.append(group[nms(boxes[group], scores[group], overlap)])
+        kept.append(group if len(group) < 2 else group[nms(boxes[group], scores[group], overlap)])
     return torch.cat(kept).sort().values
 
 
