@@ -5,9 +5,10 @@ Shapes: A boxes, K classes, M detections.
 
 import torch
 from torch import Tensor
-from torchvision.ops import batched_nms, nms
+from torchvision.ops import batched_nms, box_iou, nms
 
 FEW = 1000  # candidates up to which torchvision suppresses all classes at once on a CPU, and we with it
+MARGIN = 1e-3  # of an intersection over union, far above what rounding can do
 
 
 def suppressed(
@@ -50,12 +51,20 @@ def suppressed(
 
 def _kept(boxes: Tensor, scores: Tensor, labels: Tensor, overlap: float, per_class: int) -> Tensor:
     """Indices of what remains of candidates that are sorted by score, class by class."""
-    order = labels.argsort(stable=True)
+    touching = _touching(boxes, labels, overlap)
     kept = []
-    for some in torch.split(order, labels.bincount().tolist()):
+    for label, some in enumerate(torch.split(labels.argsort(stable=True), labels.bincount().tolist())):
         group = some[:per_class]
-        kept.append(group if len(group) < 2 else group[nms(boxes[group], scores[group], overlap)])
+        kept.append(group[nms(boxes[group], scores[group], overlap)] if label in touching else group)
     return torch.cat(kept).sort().values
+
+
+def _touching(boxes: Tensor, labels: Tensor, overlap: float) -> set[int]:
+    """The classes in which something may be dropped; rounding, which depends on the machine, is left to ``nms``."""
+    if len(boxes) > FEW:  # a matrix of all pairs would cost more than it saves
+        return set(labels.tolist())
+    pairs = (box_iou(boxes, boxes) > overlap - MARGIN).triu_(1) & (labels[:, None] == labels)
+    return set(labels[pairs.any(dim=0)].tolist())
 
 
 def _at_once(
