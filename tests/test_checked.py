@@ -40,7 +40,7 @@ def test_metrics__are_known_for_every_task():
         ("epochs=abc", "epochs=abc: expected a whole number, such as the default 8"),
         ("epochs=1.5", "epochs=1.5: expected a whole number"),
         ("epochs=true", "expected a whole number"),
-        ("optimizer.lr=fast", "optimizer.lr=fast: expected a number, such as the default 0.002"),
+        ("optimizer.lr=fast", "optimizer.lr=fast: expected a number, such as the default 0.004"),
         ("fit=maybe", "fit=maybe: expected true or false"),
         ("epochs=0", "epochs=0: expected a number above 0"),
         ("ema=2", "ema=2: expected a number above 0 and below 1"),

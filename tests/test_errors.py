@@ -34,7 +34,7 @@ def watched(folder, *overrides: str) -> subprocess.CompletedProcess[str]:
         (["lr=0.1"], "lr: no such setting; did you mean optimizer.lr?"),
         (["model=dotcom_bse"], "model=dotcom_bse: expected crossvit_9 | crossvit_small | crossvit_tiny | deit_tiny | "),
         (["epochs=abc"], "epochs=abc: expected a whole number, such as the default"),
-        (["optimizer.lr=fast"], "optimizer.lr=fast: expected a number, such as the default 0.002"),
+        (["optimizer.lr=fast"], "optimizer.lr=fast: expected a number, such as the default 0.004"),
         (["block=resnet"], "block=resnet: expected basic | mv2 | qg | qib"),
         (["data=imagenet", "data.root=nowhere"], "data.root=nowhere: no such folder; expected ROOT/train/<class>/"),
         (["data=image_folder", "data.root=empty"], "data.root=empty: there is no folder train in it; expected ROOT/"),
