@@ -144,6 +144,5 @@ def quiet() -> None:
         ".*configured with multiple `ModelCheckpoint` callbacks.*",  # the first one, best, is what is meant
         r".*`self.log\(.images/s., ..., sync_dist=True\)`.*",  # it is a total already
         ".*LeafSpec.*",
-        "'set_vital' is deprecated.*",  # torchdata's affair
     ):
         warnings.filterwarnings("ignore", pattern)
