@@ -27,6 +27,7 @@ from dotcom.data import (
     resize_and_crop,
 )
 from dotcom.data.preflight import check_readable
+from runs import trainer
 
 TRAIN, VAL = crop_and_flip(64), resize_and_crop(64, 72)
 
@@ -211,9 +212,10 @@ def test_augmentation__names_the_allowed_kinds():
 
 
 @pytest.mark.parametrize("blend", ["mixup", "cutmix"])
-def test_blending__gives_soft_labels_in_training_only(photos, blend):
+def test_blending__gives_soft_labels_in_training_only(photos, tmp_path, blend):
     data = module(image_folder, root=str(photos), **{blend: 1.0})
-    data.trainer = type("Trainer", (), {"training": True, "global_rank": 0, "world_size": 1})()
+    data.trainer = trainer(tmp_path)
+    data.trainer.training = True
     _, labels = batches(data, "train")[0]
     assert labels.shape == (4, 2)
     torch.testing.assert_close(labels.sum(dim=1), torch.ones(4))

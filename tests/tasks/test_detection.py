@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from dotcom.data.batches import Share, stack_readable
+from dotcom.data.batches import stack_readable
+from dotcom.data.order import Share
 from dotcom.models import Detector, DoTCoM
 from dotcom.optim import constant
 from dotcom.tasks import Detection
