@@ -13,6 +13,7 @@ from rich.console import Console
 from dotcom.logged import GRADIENTS, due
 from dotcom.record import write_json
 
+LEFT_OUT = (GRADIENTS, *(f"lr/pg{number}" for number in range(2, 100)))  # of many groups, the rate of the first will do
 PAUSE = 2.0  # seconds between two states of progress.json
 BLINK = 0.2  # seconds between two states of the bar
 
@@ -119,6 +120,6 @@ class Progress(RichProgressBar):
             return
         epoch = trainer.current_epoch + 1
         values = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
-        shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items() if not name.startswith(GRADIENTS))
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items() if not name.startswith(LEFT_OUT))
         self._write(trainer, epoch)
         print(f"epoch {epoch}/{trainer.max_epochs}  {shown}  left {self.time_left(trainer, epoch)}", flush=True)
