@@ -109,7 +109,7 @@ def test_allow__lets_a_named_difference_pass_and_says_so(tmp_path):
         read_study([sweep], allow=["clip"])
     study = read_study([sweep], allow=["clip", "optim*"])
     assert [note for note in study.notes if note.startswith("allowed to differ: clip: null in 3 runs")]
-    assert [note for note in study.notes if note.startswith("allowed to differ: optimizer.lr: 0.002 in 3 runs")]
+    assert [note for note in study.notes if note.startswith("allowed to differ: optimizer.lr: 0.004 in 3 runs")]
 
 
 def test_by__takes_the_place_of_what_the_runs_say(tmp_path):
