@@ -42,9 +42,9 @@ def test_rates__stay_in_a_configuration_from_before():
 
 
 def test_run__says_its_batch_and_rate():
-    assert steps(asked(""), 1) == "32 images a step, learning rate 0.002"
+    assert steps(asked(""), 1) == "32 images a step, learning rate 0.004"
     assert steps(asked("accumulate=2 lr_scaling=linear sync_batchnorm=true"), 4) == (
-        "256 images a step (32 x 4 processes x 2 accumulated), learning rate 0.016 (linear: 0.002 for 32 images), "
+        "256 images a step (32 x 4 processes x 2 accumulated), learning rate 0.032 (linear: 0.004 for 32 images), "
         "batch norms over all processes"
     )
 
