@@ -140,7 +140,9 @@ def trained(config: dict[str, Any], record: Record) -> dict[str, Any]:
 def measured_average(config: dict[str, Any], trainer: Any, task: Any, data: Any) -> dict[str, float]:
     """The scores of ``average.ckpt`` as ``average/*`` and ``average_ema/*``; empty if the run makes none."""
     path = Path(config["output_dir"]) / "average.ckpt"
-    if not (config["fit"] and config["average_best"] and path.exists()):
+    if not (config["fit"] and config["average_best"]):
+        return {}
+    if not trainer.strategy.broadcast(path.exists()):  # in the folder of the first process; other nodes may not see it
         return {}
     (scores,) = trainer.validate(task, data, ckpt_path=path, verbose=False)
     return {f"average{name.removeprefix('val')}": value for name, value in scores.items()}

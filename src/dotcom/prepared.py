@@ -1,9 +1,10 @@
 """What ``dotcom.data.prepare`` says of the data it wrote, and how a run takes note of it; torch is not imported."""
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dotcom.errors import UsageError, did_you_mean
@@ -57,6 +58,7 @@ def _parsed(root: str, content: bytes | None) -> dict[str, Any] | None:
         facts: dict[str, Any] = json.loads(content)
         if facts["version"] != VERSION:
             raise UsageError(f"data.root={root}: prepared.json has version {facts['version']}; expected {VERSION}")
+        check_paths(facts)
     except (ValueError, KeyError, TypeError) as error:
         if isinstance(error, UsageError):
             raise
@@ -64,6 +66,15 @@ def _parsed(root: str, content: bytes | None) -> dict[str, Any] | None:
             f"data.root={root}: prepared.json is damaged; run python -m dotcom.data.prepare again"
         ) from None
     return facts
+
+
+def check_paths(facts: Mapping[str, Any]) -> None:
+    """Raise ValueError if a shard would be read, or kept, outside of its folder: names and sums are parts of paths."""
+    shards = [shard for split in facts.get("shards", {}).values() for shard in split]
+    for name, file in [*((shard["name"], shard) for shard in shards), *facts.get("extras", {}).items()]:
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts or not re.fullmatch(r"[0-9a-f]{64}", file["sha256"]):
+            raise ValueError(name)
 
 
 def classes_of(count: Callable[..., int]) -> Callable[..., int]:

@@ -7,6 +7,7 @@ import lightning as L
 import pytest
 import torch
 from torch import nn
+from train import measured_average
 
 from dotcom.callbacks import AverageBest
 from dotcom.callbacks.average import averaged
@@ -87,3 +88,13 @@ def test_nothing_asked_for__keeps_and_writes_nothing(tmp_path):
     assert callback.state_dict() == {}
     callback.on_train_end(None, None)
     assert not list(tmp_path.iterdir())
+
+
+def test_average__is_measured_by_all_processes_or_by_none(tmp_path):
+    config = {"fit": True, "average_best": 3, "output_dir": str(tmp_path)}
+    for there, expected in ((True, {"average/top1": 0.5}), (False, {})):  # of the first, whose folder this one lacks
+        trainer = SimpleNamespace(
+            strategy=SimpleNamespace(broadcast=lambda own, there=there: there),
+            validate=lambda *args, **options: [{"val/top1": 0.5}],
+        )
+        assert measured_average(config, trainer, None, None) == expected

@@ -64,6 +64,19 @@ def test_gloo_batch_norm__is_batch_norm_of_the_whole_batch(tmp_path: Path):
     torch.testing.assert_close(evaluated, whole.eval()(images), **EQUAL)
 
 
+def test_gloo_batch_norm__is_as_exact_in_mixed_precision_as_any(monkeypatch):
+    monkeypatch.setattr("dotcom.callbacks.norms.summed", lambda numbers: numbers)  # of one process
+    torch.manual_seed(2)
+    images = (torch.randn(5, 4, 9, 9) + 10).bfloat16()
+    ours, usual = nn.BatchNorm2d(4), nn.BatchNorm2d(4)
+    sync_on_cpu(nn.Sequential(ours))
+    found, expected = ours(images), usual(images)
+    assert found.dtype == expected.dtype == torch.bfloat16
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(ours.running_mean, usual.running_mean)
+    torch.testing.assert_close(ours.running_var, usual.running_var)
+
+
 def synced(enabled: bool, world: int, kind: str, net: nn.Module) -> set[type]:
     trainer = SimpleNamespace(world_size=world, strategy=SimpleNamespace(root_device=torch.device(kind)))
     SyncedBatchNorms(enabled).setup(trainer, net, "fit")

@@ -3,7 +3,6 @@
 import os
 import sys
 import threading
-import time
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -16,7 +15,7 @@ from dotcom.errors import GO_ON, LOST, UsageError
 from dotcom.record import now, read_json, write_json
 
 BEAT = 3.0  # seconds between two signs of life
-SILENCE = 30.0  # seconds without one after which a process counts as lost
+SILENCE = 30  # seconds without one after which a process counts as lost
 
 
 class Companions(L.Callback):
@@ -38,35 +37,40 @@ class Companions(L.Callback):
     def __init__(self, folder: str) -> None:
         self.record = Path(folder) / "run.json"
         self.stopped = threading.Event()
-        self.watching = False
+        self.stopped.set()  # nobody watches yet
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if trainer.world_size == 1:
             return
         self._agree(trainer)
-        if not self.watching:
-            self.watching = True
+        if self.stopped.is_set():
+            self.stopped = threading.Event()
             store = dist.group.WORLD.get_group_store().clone()  # type: ignore[union-attr]
             pulse = Pulse(store, trainer.global_rank, trainer.world_size)
             threading.Thread(target=pulse.beat, args=(self.stopped,), daemon=True).start()
-            threading.Thread(target=self._watch, args=(pulse, trainer.is_global_zero), daemon=True).start()
+            threading.Thread(
+                target=self._watch, args=(pulse, self.stopped, trainer.is_global_zero), daemon=True
+            ).start()
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        if stage == "validate":  # the last thing that all do together; after it they end one by one
+        if stage == "validate" and trainer.world_size > 1:  # after the last one they end one by one
+            trainer.strategy.barrier("companions")  # the first may still write: the others are to be heard meanwhile
             self.stopped.set()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         self.stopped.set()  # it ends anyhow
 
-    def _watch(self, pulse: "Pulse", first: bool) -> None:
+    def _watch(self, pulse: "Pulse", stopped: threading.Event, first: bool) -> None:
         """End this process once another one has been silent for too long."""
-        while not self.stopped.wait(1.0):
+        while not stopped.wait(1.0):
             if (lost := pulse.silent()) is not None:
-                said = f"no sign of life from process {lost} for {SILENCE:g} s"
-                print(f"error: {LOST} ({said}); {GO_ON}", file=sys.stderr, flush=True)
-                if first:
-                    write_json(self.record, read_json(self.record) | {"state": "failed", "ended": now()})
-                os._exit(2)
+                said = f"no sign of life from process {lost} for {SILENCE} s"
+                try:
+                    print(f"error: {LOST} ({said}); {GO_ON}", file=sys.stderr, flush=True)
+                    if first:
+                        write_json(self.record, read_json(self.record) | {"state": "failed", "ended": now()})
+                finally:  # also where the disk is full
+                    os._exit(2)
 
     def _agree(self, trainer: L.Trainer) -> None:
         """All processes begin at a checkpoint, or none of them."""
@@ -83,6 +87,9 @@ class Companions(L.Callback):
 class Pulse:
     """Signs of life in a store that all processes see.
 
+    Silence is counted in seconds of watching, not read from the clock: where a whole run was paused (by Ctrl-Z, by a
+    scheduler that suspends jobs, with its virtual machine), nobody has been silent.
+
     Args:
         store: A connection of its own.
         rank: Of this process.
@@ -93,7 +100,8 @@ class Pulse:
         self.store, self.own = store, f"pulse/{rank}"
         self.others = [other for other in range(world) if other != rank]
         self.counts: list[Any] = [None] * len(self.others)
-        self.heard = [time.monotonic()] * len(self.others)
+        self.heard = [0] * len(self.others)  # in which second of watching
+        self.seconds = 0
 
     def beat(self, stopped: threading.Event) -> None:
         """Leave a sign of life and look for those of the others, until the end."""
@@ -102,7 +110,7 @@ class Pulse:
             for number in count():
                 self.store.set(self.own, str(number))
                 counts = self.store.multi_get(keys) if self.store.check(keys) else self.counts
-                at = time.monotonic()
+                at = self.seconds
                 self.heard = [
                     when if before == after else at
                     for when, before, after in zip(self.heard, self.counts, counts, strict=True)
@@ -112,6 +120,7 @@ class Pulse:
                     return
 
     def silent(self) -> int | None:
-        """A process that has not been heard for too long, if there is one."""
-        late = time.monotonic() - SILENCE
+        """A process that has not been heard for too long, if there is one; to be asked once a second."""
+        self.seconds += 1
+        late = self.seconds - SILENCE
         return next((other for other, when in zip(self.others, self.heard, strict=True) if when < late), None)

@@ -13,6 +13,7 @@ from dotcom.callbacks.agreement import Agreement
 from dotcom.callbacks.randomness import draw_apart, random_states, set_random_states
 from dotcom.callbacks.stop import Stopped, StopRequest
 from dotcom.errors import UsageError
+from dotcom.optim import rate_factor
 
 
 class LastCheckpoint(L.Callback):
@@ -69,7 +70,7 @@ class LastCheckpoint(L.Callback):
             set_random_states(self.random_states, trainer.strategy.root_device)
         else:
             draw_apart(trainer.global_rank, trainer.global_step)
-            self._move_schedules(trainer)
+            self._move_schedules(trainer, pl_module)
         trainer.fit_loop.epoch_loop.val_loop.batch_progress.total.reset_on_restart()  # see on_save_checkpoint
         if self.place and trainer.fit_loop.restarting and not trainer.is_last_batch:
             # Lightning would have done it, had the number of steps not been asked for before the checkpoint was read
@@ -81,12 +82,18 @@ class LastCheckpoint(L.Callback):
         if trainer.world_size > 1:
             self.agreement.ask(self.request.number, self._late())
 
-    def _move_schedules(self, trainer: L.Trainer) -> None:
-        """After another number of processes, whose epochs had other lengths: to the same part of the training."""
+    def _move_schedules(self, trainer: L.Trainer, task: Any) -> None:
+        """After another number of processes, whose epochs had other lengths: to the same part of the training.
+
+        The rates that the checkpoint holds are those of its own batch; ``lr_scaling`` makes others of them.
+        """
         if self.processes not in (0, trainer.world_size) and trainer.max_epochs:
+            factor = rate_factor(task.config, trainer.world_size) / rate_factor(task.config, self.processes)
             for config in trainer.lr_scheduler_configs:
                 part = trainer.current_epoch / trainer.max_epochs
-                config.scheduler.last_epoch = round(part * trainer.estimated_stepping_batches)
+                scheduler: Any = config.scheduler
+                scheduler.last_epoch = round(part * trainer.estimated_stepping_batches)
+                scheduler.base_lrs = [rate * factor for rate in scheduler.base_lrs]
 
     def _after_batch(self, trainer: L.Trainer) -> None:
         if trainer.world_size == 1:

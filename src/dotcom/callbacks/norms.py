@@ -65,14 +65,15 @@ class GlooBatchNorm(nn.modules.batchnorm._BatchNorm):
             return super().forward(input)
         each = [0, *range(2, input.ndim)]
         shape = (-1, *(1,) * (input.ndim - 2))  # of one number per channel, to go with the input
-        sums = summed(torch.cat([input.sum(each), input.new_tensor([input.numel() / input.shape[1]])]))
+        values = input.to(torch.promote_types(input.dtype, torch.float32))  # bfloat16 counts to 256
+        sums = summed(torch.cat([values.sum(each), values.new_tensor([input.numel() / input.shape[1]])]))
         count = sums[-1].detach()
         mean = sums[:-1] / count
-        centred = input - mean.view(shape)
+        centred = values - mean.view(shape)
         variance = summed(centred.square().sum(each)) / count
         self._track(mean.detach(), variance.detach(), count)
         scale = torch.rsqrt(variance + self.eps) * self.weight
-        return torch.addcmul(self.bias.view(shape), centred, scale.view(shape))
+        return torch.addcmul(self.bias.view(shape), centred, scale.view(shape)).to(input.dtype)
 
     @torch.no_grad()
     def _track(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:

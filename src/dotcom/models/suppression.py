@@ -30,9 +30,7 @@ def suppressed(
     Returns:
         Boxes (M, 4), scores (M,) and classes (M,), the best first.
     """
-    counts = (scores > threshold).sum(dim=0)
-    candidates = int(counts.clamp(max=per_class).sum())
-    if candidates <= FEW or boxes.device.type != "cpu":
+    if boxes.device.type != "cpu" or int((scores > threshold).sum(dim=0).clamp(max=per_class).sum()) <= FEW:
         return _at_once(boxes, scores, threshold, overlap, per_class, wanted)
     flat = scores.flatten()
     above = (flat > threshold).nonzero()[:, 0]
