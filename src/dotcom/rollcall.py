@@ -5,10 +5,11 @@ Without it, a wrong address would show after minutes of silence, and two nodes o
 
 import json
 import os
+import select
 import socket
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 from dotcom.errors import UsageError, counted
@@ -40,8 +41,7 @@ def receive(nodes: int, facts: dict[str, Any], port: int, deadline: float, patie
     """On the first node: wait for the others, compare, and tell each of them the outcome."""
     with ExitStack() as opened:
         server = opened.enter_context(listen(port))
-        there: set[int] = set()
-        connections: list[socket.socket] = []
+        there: dict[int, socket.socket] = {}
         problem, told = None, False
         while problem is None and len(there) < nodes - 1:
             absent = [str(rank) for rank in range(1, nodes) if rank not in there]
@@ -58,12 +58,14 @@ def receive(nodes: int, facts: dict[str, Any], port: int, deadline: float, patie
                     print(f"waiting for NODE_RANK={'|'.join(absent)} at port {port}", flush=True)
                 told = True
                 continue
-            if (met := read(connection)) and "node" in met:
-                problem = disagreement(met, facts, there, nodes)
-                there.add(met["node"])
-                connections.append(connection)
-        for connection in connections:
-            connection.sendall(json.dumps({"problem": problem}).encode() + b"\n")
+            met = read(connection)
+            there = {rank: waiting for rank, waiting in there.items() if not hung_up(waiting)}
+            if met and isinstance(met.get("node"), int) and isinstance(met.get("facts"), dict):
+                problem = disagreement(met, facts, set(there), nodes)
+                there[-1 if problem else met["node"]] = connection
+        for connection in there.values():
+            with suppress(OSError):  # it is gone: the training itself will miss it
+                connection.sendall(json.dumps({"problem": problem}).encode() + b"\n")
             read(connection)  # they hang up first, so that the port is free at once
         if problem:
             raise UsageError(problem)
@@ -78,6 +80,15 @@ def listen(port: int) -> socket.socket:
         raise UsageError(f"MASTER_PORT={port}: {why} on this machine; choose another, the same on every node") from None
     server.settimeout(POLL)
     return server
+
+
+def hung_up(connection: socket.socket) -> bool:
+    """Whether a node that had come is gone again; started once more, it may introduce itself once more."""
+    readable, _, _ = select.select([connection], [], [], 0)
+    try:
+        return bool(readable) and connection.recv(1, socket.MSG_PEEK) == b""
+    except OSError:
+        return True
 
 
 def disagreement(met: dict[str, Any], facts: dict[str, Any], there: set[int], nodes: int) -> str | None:

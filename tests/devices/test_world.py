@@ -1,5 +1,6 @@
 """Processes that do not fit the settings, or do not meet, are told so in one line before torch is imported."""
 
+import json
 import os
 import socket
 import threading
@@ -170,6 +171,27 @@ def test_nodes_that_differ__are_told_so_on_both_sides(port):
 def test_two_nodes_of_one_number__are_told_so(port):
     said = meeting(port, (1, FACTS), (1, FACTS), nodes=3)
     assert {str(line)[:43] for line in said} == {"NODE_RANK=1: two nodes have that number; gi"}
+
+
+def test_node_that_is_started_once_more__takes_part(port):
+    """It had come, and was stopped while the first node waited for another one."""
+    said: list[str | None] = [None]
+    first = threading.Thread(target=lambda: said.__setitem__(0, receive(3, FACTS, port, time.monotonic() + 8, 8)))
+    first.start()
+    while True:
+        try:
+            with socket.create_connection(("127.0.0.1", port)) as gone:
+                gone.sendall(json.dumps({"node": 1, "facts": FACTS}).encode() + b"\n")
+            break
+        except ConnectionRefusedError:
+            time.sleep(0.05)
+    for rank in (1, 2):
+        threading.Thread(
+            target=answer, args=(rank, FACTS, "127.0.0.1", port, time.monotonic() + 8, 8), daemon=True
+        ).start()
+    first.join(15)
+    assert not first.is_alive()
+    assert said == [None]
 
 
 def test_node_that_does_not_come__is_named(port):

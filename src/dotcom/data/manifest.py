@@ -55,7 +55,7 @@ def close(plan: Plan, out: Path, entries: Sequence[Entry], settings: dict[str, A
         temporary.write_text(sums)
     facts = {
         "version": VERSION,
-        **{key: settings[key] for key in ("form", "data", "side", "quality")},
+        **settings,
         "kind": plan.kind,
         "source": root,
         "images": counts,

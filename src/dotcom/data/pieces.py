@@ -1,5 +1,6 @@
 """What there is to prepare: each image of a data set, with its mask or boxes, and where it goes."""
 
+import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -106,7 +107,8 @@ def boxed(root: str, options: dict[str, Any]) -> Plan:
     pieces = {}
     for split in SPLITS:
         folder = Path(root).expanduser() / images[split]
-        names = [f"{images[split]}/{photo.path.relative_to(folder).as_posix()}" for photo in photos[split].photos]
+        paths = [Path(os.path.relpath(photo.path, folder)).as_posix() for photo in photos[split].photos]
+        names = [f"{images[split]}/{path}" for path in paths]
         outside = [name for name in [*names, annotations[split]] if ".." in PurePosixPath(name).parts or name[0] == "/"]
         if outside:
             raise UsageError(f"{annotations[split]}: {outside[0]} lies outside of {root}; expected names within it")

@@ -112,9 +112,12 @@ class Preparation:
         there = {path.name for path in self.out.iterdir()} - {LOCK}
         if MANIFEST in there:
             facts: dict[str, Any] = json.loads((self.out / MANIFEST).read_text())
-            if differing := [key for key in ("form", "data", "side", "quality") if facts[key] != self.settings[key]]:
+            if differing := [key for key in self.settings if facts.get(key) != self.settings[key]]:
                 key = differing[0]
-                raise UsageError(f"{self.out}: prepared with {key}={facts[key]}, not {self.settings[key]}")
+                what = (
+                    "from other images" if key == "names" else f"with {key}={facts.get(key)}, not {self.settings[key]}"
+                )
+                raise UsageError(f"{self.out}: prepared {what}; choose another --out")
             (self.out / JOURNAL).unlink(missing_ok=True)
             return facts
         if there and not {JOURNAL, f".{JOURNAL}.tmp"} & there:
