@@ -66,7 +66,7 @@ def say_if_moved(config: dict[str, Any], before: dict[str, Any]) -> None:
 
 def own_settings(config: dict[str, Any]) -> tuple[str, ...]:
     """The keys that must not change when a run goes on in its own folder, less those that only repeat another one."""
-    names = [*scientific(config), *(key for key in NEWER if key in config)]
+    names = [*scientific(config), *(key for key in NEWER if key in config), "data.prepared.digest"]
     keys = [key for key in dict.fromkeys(names) if key != "epochs" and not key.startswith(("task.", "trainer."))]
     return tuple(key for key in keys if "." not in key or key.rpartition(".")[2] not in config)
 

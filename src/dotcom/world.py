@@ -39,7 +39,10 @@ def launched(fact: str, otherwise: Any) -> Any:
 def node_rank() -> int:
     """The number of this machine among those of the run, from 0 on."""
     names = {"torchrun": ("GROUP_RANK",), "Slurm": ("SLURM_NODEID",), None: ("NODE_RANK", "GROUP_RANK")}
-    return int(next((os.environ[name] for name in names[launcher()] if name in os.environ), 0))
+    name = next((name for name in names[launcher()] if name in os.environ), None)
+    if name and not os.environ[name].isdigit():
+        raise UsageError(f"{name}={os.environ[name]}: expected the number of this machine, from 0 on")
+    return int(os.environ[name]) if name else 0
 
 
 def local_rank() -> int:

@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from PIL import Image
 from torchvision.io import write_jpeg
 
 from conftest import REPO
+from dotcom.checkpoint import own_settings
 from dotcom.data import preparation
 from dotcom.data.coco_scaled import annotation_scaled
 from dotcom.data.preparation import prepare
@@ -89,6 +91,7 @@ def test_preparation__is_recorded_and_part_of_the_fingerprint(originals, tmp_pat
     assert len({fingerprint(config) for config in (plain, noted, other)}) == 3
     again = asked(f"data=image_folder data.root={out.rename(tmp_path / 'moved')}")
     assert fingerprint(again) == fingerprint(noted)
+    assert "data.prepared.digest" in own_settings(plain)  # a run on prepared data does not go on with the originals
 
 
 def test_unreadable_images__are_left_out_by_name_or_stop_it(originals, tmp_path):
@@ -224,9 +227,13 @@ def test_verify__names_what_changed(originals, tmp_path):
         ("data=image_folder --quality 0 --out X", "--quality 0: expected a number from 1 to 100"),
         ("data=image_folder --workers 0 --out X", "--workers 0: expected a number above 0"),
         ("data=imagenet data.root=s3://a/b --out X", "data.root=s3://a/b: expected a local folder"),
+        ("data=imagenet --out s3://a/b", "--out s3://a/b: expected a local folder; upload it afterwards"),
+        ("data=imagenet --out train.py/X", "--out train.py/X: it is a file, or within one; expected a new or an empty"),
+        ("data=imagenet --shard-images 5 --out X", "--shard-images 5: expected --shards with it"),
     ],
 )
-def test_mistakes__are_one_line(words, said):
+def test_mistakes__are_one_line(words, said, monkeypatch):
+    monkeypatch.chdir(REPO)
     with pytest.raises((UsageError, OmegaConfBaseException)) as raised:
         checked(options_of(words.split()))
     line = explain(raised.value)
@@ -239,10 +246,20 @@ def test_other_settings_and_other_folders__are_refused(originals, tmp_path):
     out = prepared("image_folder", originals, tmp_path / "out", "--side=64")
     with pytest.raises(UsageError, match="prepared with side=64, not 80"):
         prepared("image_folder", originals, out, "--side=80")
+    shards = prepared("image_folder", originals, tmp_path / "shards", "--shards", "--shard-images=5")
+    with pytest.raises(UsageError, match="prepared with shard_images=5, not 1000"):
+        prepared("image_folder", originals, shards, "--shards")
+    shutil.copytree(originals, tmp_path / "others")
+    (tmp_path / "others/train/a/tiny.png").rename(tmp_path / "others/train/a/other.png")
+    with pytest.raises(UsageError, match=r"prepared from \S+/originals, when that held other images than \S+/others"):
+        prepared("image_folder", tmp_path / "others", out, "--side=64")
     with pytest.raises(UsageError, match="prepared already, to 64 pixels; expected the originals"):
         prepared("image_folder", out, tmp_path / "again")
     with pytest.raises(UsageError, match="it holds train, val; expected a new or an empty folder"):
         prepared("image_folder", originals, originals)
+    with pytest.raises(UsageError, match=r"it lies among the images of data.root=.*; expected it beside them"):
+        prepared("image_folder", originals, originals / "train/out")
+    assert not (originals / "train/out").exists()
     (out / "train/a/large.jpg").unlink()
     from dotcom.data.checkpoint import data_of
 

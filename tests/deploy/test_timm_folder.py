@@ -25,6 +25,7 @@ def test_folder__gives_timm_the_network_of_the_run(checkpoints, tmp_path, capsys
     assert "difference 0.0e+00 of the spread" in capsys.readouterr().out
     (folder,) = tmp_path.glob("*.timm")
     assert {file.name for file in folder.iterdir()} == {"config.json", "model.safetensors"}
+    assert len({file.stat().st_mode for file in folder.iterdir()}) == 1  # who may read one may read both
     config = json.loads((folder / "config.json").read_text())
     assert config["label_names"] == ["dark", "light"]
     assert config["model_args"]["block"] == "mv2"

@@ -233,3 +233,9 @@ def test_loss_of_a_process__is_no_bug_and_a_bug_is_no_loss():
     )
     assert explain(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) is None
     assert os.environ.get("MASTER_PORT") is None
+
+
+def test_number_of_a_machine__that_is_none_is_named(monkeypatch):
+    monkeypatch.setenv("NODE_RANK", "foo")
+    with pytest.raises(UsageError, match="NODE_RANK=foo: expected the number of this machine, from 0 on"):
+        is_first()

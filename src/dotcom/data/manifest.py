@@ -18,6 +18,7 @@ from dotcom.prepared import JOURNAL, MANIFEST, SUMS, VERSION
 from dotcom.record import whole, write_json
 from dotcom.stores import hash_of
 
+KEPT = ("form", "data", "side", "quality", "shard_images")  # settings that must be the same to go on
 PHOTOS = "photos.json"  # boxes of a split, beside its shards
 
 
@@ -55,7 +56,11 @@ def close(plan: Plan, out: Path, entries: Sequence[Entry], settings: dict[str, A
         temporary.write_text(sums)
     facts = {
         "version": VERSION,
-        **settings,
+        **{
+            key: settings[key]
+            for key in ("form", "data", "side", "quality", "shard_images", "names")
+            if key in settings
+        },
         "kind": plan.kind,
         "source": root,
         "images": counts,

@@ -14,7 +14,7 @@ import torch
 from rich.progress import track
 
 from dotcom.data.journal import Entry, Journal
-from dotcom.data.manifest import close, target_of
+from dotcom.data.manifest import KEPT, close, target_of
 from dotcom.data.pieces import SPLITS, Piece, Plan, plan_of
 from dotcom.data.resized import Made, Unreadable, made_of
 from dotcom.data.shards import Item, write_shard
@@ -112,12 +112,17 @@ class Preparation:
         there = {path.name for path in self.out.iterdir()} - {LOCK}
         if MANIFEST in there:
             facts: dict[str, Any] = json.loads((self.out / MANIFEST).read_text())
-            if differing := [key for key in self.settings if facts.get(key) != self.settings[key]]:
+            if differing := [key for key in KEPT if facts.get(key) != self.settings.get(key)]:
                 key = differing[0]
-                what = (
-                    "from other images" if key == "names" else f"with {key}={facts.get(key)}, not {self.settings[key]}"
+                raise UsageError(
+                    f"{self.out}: prepared with {key}={facts.get(key)}, not {self.settings.get(key)}; expected the "
+                    "same command as before, or another folder"
                 )
-                raise UsageError(f"{self.out}: prepared {what}; choose another --out")
+            if facts.get("names") != self.settings["names"]:
+                raise UsageError(
+                    f"{self.out}: prepared from {facts['source']}, when that held other images than {self.root} does; "
+                    "expected another folder"
+                )
             (self.out / JOURNAL).unlink(missing_ok=True)
             return facts
         if there and not {JOURNAL, f".{JOURNAL}.tmp"} & there:

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from dotcom.errors import UsageError, one_line_errors
 
+SHARD_IMAGES = 1000  # in each shard
 EXTRA = 1.125  # shorter side over image_size: validation resizes to as much before it cuts the centre
 SMALL = {
     "voc": "its photos have 500x375 pixels or less: prepared ones would hardly be smaller",
@@ -35,7 +36,7 @@ def options_of(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--side", type=int, help="shorter side in pixels (1.125 x image_size: 288 for data=imagenet)")
     parser.add_argument("--quality", type=int, default=90, help="of the JPEGs, 1 to 100 (90)")
     parser.add_argument("--shards", action="store_true", help="write shards instead of single files")
-    parser.add_argument("--shard-images", type=int, default=1000, help="images in each shard (1000)")
+    parser.add_argument("--shard-images", type=int, help="images in each shard (1000)")
     parser.add_argument("--workers", type=int, help="threads (one for each core)")
     parser.add_argument("--strict", action="store_true", help="stop at an unreadable image instead of leaving it out")
     parser.add_argument("--verify", type=Path, metavar="PREPARED", help="check every file of a prepared folder")
@@ -54,9 +55,16 @@ def checked(options: argparse.Namespace) -> dict[str, Any]:
         value = getattr(options, name)
         if value is not None and not least <= value <= most:
             raise UsageError(f"--{name.replace('_', '-')} {value}: expected a number from {least} to {most}")
+    if options.shard_images is None:
+        options.shard_images = SHARD_IMAGES
+    elif not options.shards:
+        raise UsageError(f"--shard-images {options.shard_images}: expected --shards with it")
     if options.workers is not None and options.workers < 1:
         raise UsageError(f"--workers {options.workers}: expected a number above 0")
+    refuse_place(options.out)
     data = composed(options)
+    if Path(root := str(data["root"])).expanduser().resolve() in options.out.resolve().parents[1:]:
+        raise UsageError(f"--out {options.out}: it lies among the images of data.root={root}; expected it beside them")
     if options.shards:
         from dotcom.data.shards import check_extra
 
@@ -101,6 +109,16 @@ def refuse_others(choice: str, root: str | None) -> None:
         raise UsageError(f"data.root={root}: expected a local folder; its result can be uploaded")
     if facts := read_prepared(root):
         raise UsageError(f"data.root={root}: prepared already, to {facts['side']} pixels; expected the originals")
+
+
+def refuse_place(out: Path) -> None:
+    """The result is a folder of this machine."""
+    from dotcom.object_store import is_remote
+
+    if is_remote(spelled := str(out).replace(":/", "://", 1)):  # a Path has one slash less
+        raise UsageError(f"--out {spelled}: expected a local folder; upload it afterwards")
+    if next((path for path in (out, *out.parents) if path.exists()), Path()).is_file():
+        raise UsageError(f"--out {out}: it is a file, or within one; expected a new or an empty folder")
 
 
 def main() -> None:

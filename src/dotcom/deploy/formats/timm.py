@@ -58,6 +58,8 @@ def write(network: "Classifier", run: SavedRun, preprocessing: Mapping[str, Any]
     mine = {"license": None, "tag": None, "url": None}  # what timm says of weights holds for its own
     config = {"label_names": list(run.classes), "pretrained_cfg": mine}
     save_for_hf(network_of_timm, str(path), model_config=config, data_config=data, safe_serialization=True)
+    weights, config_file = path / "model.safetensors", path / "config.json"
+    weights.chmod(config_file.stat().st_mode)  # safetensors would keep it from everyone but the owner
 
 
 def created(network: "Classifier", backbone: Mapping[str, Any]) -> "nn.Module":
