@@ -54,7 +54,7 @@ def close(plan: Plan, out: Path, entries: Sequence[Entry], settings: dict[str, A
     sums = "".join(f"{sha256}  {size}  {name}\n" for name, size, sha256 in files)
     with whole(out / SUMS) as temporary:
         temporary.write_text(sums)
-    facts = {
+    facts: dict[str, Any] = {
         "version": VERSION,
         **{
             key: settings[key]
