@@ -140,7 +140,7 @@ def test_torchrun__starts_a_killed_process_again_to_the_same_result(unharmed, tm
     two = TWO.replace("hardware.devices=1 ", "").split()
     agent = subprocess.Popen(
         [sys.executable, *torchrun, str(REPO / "train.py"), *settings(folder, *two, "resume=true")],
-        env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
