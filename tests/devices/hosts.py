@@ -66,6 +66,7 @@ class Host:
 
     def __init__(self, log: Path, overrides: list[str], namespace: str | None = None, **env: str) -> None:
         self.log = log
+        os.environ["OMP_NUM_THREADS"] = "1"  # of the server that hosts are forked from: kernels are chosen by it, too
         self.process = CONTEXT.Process(target=train, args=(namespace, env, overrides, str(log)))
         self.process.start()
 
