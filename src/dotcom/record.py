@@ -1,5 +1,6 @@
 """What a run leaves for programs: ``run.json``, from its first seconds on. Nothing here imports torch."""
 
+import hashlib
 import json
 import platform
 import subprocess
@@ -30,6 +31,19 @@ def whole(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def hash_of(path: Path) -> str:
+    """SHA-256 in hexadecimal, of a file, or of all files in a folder with their names."""
+    digest = hashlib.sha256()
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.is_file():
+            if path.is_dir():
+                digest.update(file.relative_to(path).as_posix().encode())
+            with file.open("rb") as content:
+                while block := content.read(2**20):
+                    digest.update(block)
+    return digest.hexdigest()
 
 
 def write_json(path: Path, content: Any) -> None:

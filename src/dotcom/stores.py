@@ -1,6 +1,5 @@
 """Prepared files, from a local folder or an object store, checked before they are used. Nothing here imports torch."""
 
-import hashlib
 import shutil
 import time
 import warnings
@@ -12,7 +11,7 @@ from typing import TypeVar
 from dotcom.annotations import folders
 from dotcom.errors import UsageError
 from dotcom.object_store import Missing, Refused, advice, download, is_remote, read_object
-from dotcom.record import whole
+from dotcom.record import hash_of, whole
 
 try:
     import fcntl
@@ -20,7 +19,6 @@ except ImportError:  # Windows: several processes may fetch the same file there
     fcntl = None  # type: ignore[assignment]
 
 PAUSES = (1.0, 4.0, 16.0)  # seconds before the second, third and last try
-BLOCK = 1 << 20  # bytes that are hashed at a time
 
 Answer = TypeVar("Answer")
 
@@ -94,15 +92,6 @@ def check(path: Path, size: int, sha256: str) -> None:
         raise Unusable(f"it cannot be read ({error.strerror})") from None
     if digest != sha256:
         raise Unusable(f"its sha256 is {digest[:12]}..., not {sha256[:12]}...")
-
-
-def hash_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _local(root: str, name: str, size: int, sha256: str) -> Path:

@@ -15,8 +15,7 @@ from dotcom.data.resized import Made
 from dotcom.data.shards import INDEX, write_index
 from dotcom.errors import UsageError
 from dotcom.prepared import JOURNAL, MANIFEST, SUMS, VERSION
-from dotcom.record import whole, write_json
-from dotcom.stores import hash_of
+from dotcom.record import hash_of, whole, write_json
 
 KEPT = ("form", "data", "side", "quality", "shard_images")  # settings that must be the same to go on
 PHOTOS = "photos.json"  # boxes of a split, beside its shards

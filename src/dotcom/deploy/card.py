@@ -1,13 +1,12 @@
 """The card beside an exported file: everything that one needs to use it, as JSON."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from dotcom.deploy import detections, suppression
-from dotcom.record import commit, now
+from dotcom.record import commit, hash_of, now
 
 LETTERBOX = "scale the longer side to {size} pixels, fill up to the square at the right and at the bottom with zeros"
 PACKAGES = {
@@ -122,7 +121,7 @@ def installed(name: str) -> dict[str, str]:
 def origin(name: str, files: Sequence[Path]) -> dict[str, Any]:
     """Which code made which files, when."""
     return {
-        "files": {path.name: sha256(path) for path in files},
+        "files": {path.name: hash_of(path) for path in files},
         "versions": installed(name),
         "commit": commit(),
         "written": now(),
@@ -133,16 +132,3 @@ def origin(name: str, files: Sequence[Path]) -> dict[str, Any]:
 def returns_detections(outputs: Mapping[str, Any]) -> bool:
     """Whether a file did the non-maximum suppression itself."""
     return set(outputs) == set(suppression.OUTPUTS)
-
-
-def sha256(path: Path) -> str:
-    """Of a file, or of all files in a folder with their names."""
-    digest = hashlib.sha256()
-    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-        if file.is_file():
-            if path.is_dir():
-                digest.update(file.relative_to(path).as_posix().encode())
-            with file.open("rb") as content:
-                while block := content.read(2**20):
-                    digest.update(block)
-    return digest.hexdigest()

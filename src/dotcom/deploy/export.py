@@ -23,7 +23,7 @@ from dotcom.errors import UsageError
 from dotcom.inference.saved_run import SavedRun
 from dotcom.models import Detector, from_checkpoint
 from dotcom.models.cost import macs, parameters
-from dotcom.record import write_json
+from dotcom.record import hash_of, write_json
 
 CALIBRATION = 64  # images, of which the ranges of activations are taken
 
@@ -97,7 +97,7 @@ class Source:
     def facts(self) -> dict[str, Any]:
         """What the cards of all formats say."""
         return {
-            "checkpoint": {"name": self.run.path.name, "sha256": card.sha256(self.run.path)},
+            "checkpoint": {"name": self.run.path.name, "sha256": hash_of(self.run.path)},
             "run": self.run.config.get("run_name"),
             "task": self.run.task,
             "classes": self.run.classes,
