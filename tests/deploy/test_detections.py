@@ -10,6 +10,7 @@ import torch
 from torchvision.ops import nms
 
 from dotcom.deploy import detections, suppression
+from dotcom.deploy.formats.openvino import core
 from dotcom.models import Detector, DoTCoM
 
 
@@ -33,7 +34,7 @@ def openvino_runner(anchors, classes):
     openvino = pytest.importorskip("openvino", reason="OpenVINO is not installed: dotcom[openvino]")
     pytest.importorskip("onnx", reason="onnx is not installed: dotcom[openvino]")
     model = openvino.convert_model(io.BytesIO(suppression.tail(anchors, classes).SerializeToString()))
-    compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
     def run(boxes, scores):
         found = compiled({"raw_boxes": boxes, "raw_scores": scores})

@@ -65,6 +65,29 @@ def test_file__computes_what_the_graph_does(name, task, tmp_path):
             assert np.abs(found[key] - value.numpy()).max() < 1e-3 * max(1e-3, float(value.std())), key
 
 
+SIGNALLED = """
+import signal, sys
+from pathlib import Path
+from dotcom.deploy import formats
+signal.signal(signal.SIGUSR1, lambda *_: print("heard"))
+module = formats.module(sys.argv[1])
+first, second = (module.load(Path(sys.argv[2]), threads=1) for _ in range(2))
+del first
+del second
+signal.raise_signal(signal.SIGUSR1)
+"""
+
+
+@pytest.mark.parametrize("name", ["onnx", "openvino", "executorch"])
+def test_signal__is_heard_after_files_were_dropped_in_any_order(name, tmp_path):
+    need(name)
+    module = formats.module(name)
+    module.write(small(), path := tmp_path / f"file{module.SUFFIX}")
+    command = [sys.executable, "-X", "faulthandler", "-c", SIGNALLED, name, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr
+
+
 def test_outputs__of_a_file_outlive_the_next_image(tmp_path):
     need("onnx")
     module = formats.module("onnx")

@@ -16,6 +16,7 @@ from dotcom.benchmark.host import host
 from dotcom.benchmark.statistics import paired_ratio
 from dotcom.deploy import formats
 from dotcom.deploy.formats import Array, Runner
+from dotcom.deploy.formats.openvino import core
 from dotcom.deploy.graph import Graph, deployed
 from dotcom.models.dotcom import DoTCoMConfig
 
@@ -107,10 +108,8 @@ def precision(form: str) -> torch.dtype:
 
 def in_openvino(path: Path, precision: str) -> tuple[str, Runner]:
     """Operations after OpenVINO has fused what it can, and its function, one thread, products in ``precision``."""
-    import openvino
-
     settings = {"INFERENCE_PRECISION_HINT": precision, "NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": 1}
-    compiled = openvino.Core().compile_model(path, "CPU", settings)
+    compiled = core().compile_model(path, "CPU", settings)
     return str(len(compiled.get_runtime_model().get_ops())), lambda images: {"logits": compiled(images)[0].copy()}
 
 

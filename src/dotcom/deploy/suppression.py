@@ -85,7 +85,9 @@ def append_to_openvino(path: Path) -> None:
 
     import openvino
 
-    model = openvino.Core().read_model(path)
+    from dotcom.deploy.formats.openvino import core
+
+    model = core().read_model(path)
     _, anchors, classes = model.output("scores").shape
     end = openvino.convert_model(io.BytesIO(tail(anchors, classes).SerializeToString()))
     for name in ("boxes", "scores"):

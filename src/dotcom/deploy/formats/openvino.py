@@ -1,7 +1,8 @@
 """OpenVINO: a pair of files, ``.xml`` with the graph and ``.bin`` with the weights."""
 
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dotcom.deploy.formats import Array, Runner, require
 
@@ -12,6 +13,19 @@ SUFFIX = ".openvino.xml"
 EXTRA = "openvino"
 MODULES = ("openvino", "onnx")  # ONNX for the detections inside a file
 RUNTIME = ("openvino",)
+
+
+@cache
+def core() -> Any:
+    """The ``openvino.Core`` of this process, the only one.
+
+    Each further one would replace the stack on which signals are heard and free it at its end; where they do not end in
+    reverse order the next signal (Ctrl-C, the end of a child) finds no stack, and the process dies without a word.
+    """
+    require("openvino", RUNTIME, EXTRA)
+    import openvino
+
+    return openvino.Core()
 
 
 def write(graph: "Graph", path: Path) -> None:
@@ -36,13 +50,10 @@ def load(path: Path, threads: int | None = None) -> Runner:
         path: The ``.xml`` of a pair of files.
         threads: That one image may take; default: one per core.
     """
-    require("openvino", RUNTIME, EXTRA)
-    import openvino
-
     settings = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1}
     if threads:
         settings["INFERENCE_NUM_THREADS"] = threads
-    compiled = openvino.Core().compile_model(path, "CPU", settings)
+    compiled = core().compile_model(path, "CPU", settings)
     names = [output.get_any_name() for output in compiled.outputs]
 
     def run(images: Array) -> dict[str, Array]:

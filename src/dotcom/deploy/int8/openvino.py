@@ -27,12 +27,10 @@ class Quantiser:
     selective = True
 
     def __init__(self, graph: Graph, keys: Collection[str], calibration: Sequence[Array]) -> None:
-        from openvino import Core
-
         self.folder = TemporaryDirectory()
         source = Path(self.folder.name) / f"float{openvino.SUFFIX}"
         openvino.write(graph, source)
-        self.model = Core().read_model(source)
+        self.model = openvino.core().read_model(source)
         self.calibration = list(calibration)
         self.nodes = {
             node.get_friendly_name(): key if (key := weight_key(node)) in keys else None
