@@ -1,10 +1,11 @@
 """Prepared files, from a local folder or an object store, checked before they are used. Nothing here imports torch."""
 
+import os
 import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +20,7 @@ except ImportError:  # Windows: several processes may fetch the same file there
     fcntl = None  # type: ignore[assignment]
 
 PAUSES = (1.0, 4.0, 16.0)  # seconds before the second, third and last try
+SPARE = 2**30  # bytes of the disk that kept files leave to others, such as checkpoints, if there are so many
 
 Answer = TypeVar("Answer")
 
@@ -111,12 +113,11 @@ def _local(root: str, name: str, size: int, sha256: str) -> Path:
 def _download(root: str, name: str, size: int, sha256: str) -> Path:
     kept = folders.CACHE / "shards" / f"{sha256[:2]}" / sha256
     if kept.exists() and kept.stat().st_size == size:  # it was checked before it got its name
+        with suppress(OSError):  # a process beside this one made room, or the cache is another user's
+            os.utime(kept)
         return kept
     kept.parent.mkdir(parents=True, exist_ok=True)
-    if shutil.disk_usage(kept.parent).free < size:
-        raise UsageError(
-            f"{kept.parent}: no room for {name} ({size:,} bytes); XDG_CACHE_HOME=PATH chooses another disk"
-        )
+    make_room(kept.parent.parent, size, name)
     with alone(kept.with_suffix(".lock")):
         if not kept.exists() or kept.stat().st_size != size:
             with whole(kept) as temporary:
@@ -128,6 +129,29 @@ def _download(root: str, name: str, size: int, sha256: str) -> Path:
                     raise Unusable(str(error)) from None
                 check(temporary, size, sha256)
     return kept
+
+
+def make_room(folder: Path, size: int, name: str) -> None:
+    """Let go of the kept files that were asked for longest ago, if the disk has no room for another one of ``size``.
+
+    Raises:
+        UsageError: If that would not be enough; then nothing is lost.
+    """
+    lacking = size + SPARE - shutil.disk_usage(folder).free
+    if lacking <= 0:
+        return
+    found = []
+    for path in folder.glob("*/*"):
+        with suppress(FileNotFoundError):  # another process makes room, too
+            if not path.suffix:
+                found.append((path.stat(), path))
+    if lacking - SPARE > sum(facts.st_size for facts, _ in found):
+        raise UsageError(f"{folder}: no room for {name} ({size:,} bytes); XDG_CACHE_HOME=PATH chooses another disk")
+    for facts, path in sorted(found, key=lambda pair: pair[0].st_mtime):
+        if lacking <= 0:
+            return
+        path.unlink(missing_ok=True)
+        lacking -= facts.st_size
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -193,6 +194,37 @@ def test_damaged_object__is_not_kept(shards, server, tmp_path):
         batches(data("image_folder", root), "train")
     facts = Shards(root, "train").shards[0]
     assert not (tmp_path / "cache/shards" / facts["sha256"][:2] / facts["sha256"]).exists()
+
+
+def test_disk_with_room_for_two_shards__shows_the_whole_set_twice(shards, server, tmp_path, monkeypatch):
+    root, kept = uploaded(shards["image_folder"], "small"), tmp_path / "cache/shards"
+    sizes = [shard["bytes"] for shard in Shards(root, "train").shards]
+    most = 0
+
+    def disk_usage(folder: Path) -> SimpleNamespace:
+        nonlocal most
+        used = sum(path.stat().st_size for path in kept.glob("*/*"))
+        most = max(most, used)
+        return SimpleNamespace(free=2 * max(sizes) - used)
+
+    monkeypatch.setattr(stores, "SPARE", 0)
+    monkeypatch.setattr(stores.shutil, "disk_usage", disk_usage)
+    monkeypatch.setattr(Shards, "ahead", lambda self, shards: None)
+    near, far = (Shards(place, "train") for place in (str(shards["image_folder"]), root))
+    assert len(sizes) == 3
+    for _ in range(2):
+        assert [far.item(index) for index in range(len(far))] == [near.item(index) for index in range(len(far))]
+    assert 0 < most <= 2 * max(sizes)
+
+
+def test_disk_without_room_for_one__is_named_and_keeps_what_it_has(shards, server, tmp_path, monkeypatch):
+    far = Shards(uploaded(shards["image_folder"], "full"), "train")
+    far.item(0)
+    before = set((tmp_path / "cache/shards").glob("*/*"))
+    monkeypatch.setattr(stores.shutil, "disk_usage", lambda folder: SimpleNamespace(free=-(2**40)))
+    with pytest.raises(UsageError, match=rf"^{tmp_path}/cache/shards: no room for train/shard-0000.*XDG_CACHE_HOME"):
+        far.item(len(far) - 1)
+    assert before <= set((tmp_path / "cache/shards").glob("*/*"))
 
 
 def refusal(line: str) -> str:

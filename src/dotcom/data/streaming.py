@@ -62,7 +62,9 @@ class Shards(Sequence[Path]):
         shard, position = self._place(index)
 
         def read() -> Item:
-            path = self.ready.pop(shard, None) or self._obtain(shard)
+            path = self.ready.pop(shard, None)
+            if path is None or not path.exists():  # another process may have made room for its shards
+                path = self._obtain(shard)
             item = read_item(path, position)
             self.ready[shard] = path  # not after a failure: then it is looked for again
             return item
