@@ -208,7 +208,9 @@ def test_verify__names_what_changed(originals, tmp_path):
     first, second = out / "train/a/large.jpg", out / "val/b/tiny.png"
     first.write_bytes(first.read_bytes()[:-1] + b"x")
     second.unlink()
-    said = r"2 of 16 files .*: train/a/large.jpg: its sha256 is .*; val/b/tiny.png: it is missing; copy them again"
+    shutil.copy(out / "val/b/large.jpg", out / "val/b/another.jpg")
+    said = r"3 files are .* \(16\): train/a/large.jpg: its sha256 is .*; val/b/tiny.png: it is missing; "
+    said += r"val/b/another.jpg: it was not prepared; copy"
     with pytest.raises(UsageError, match=said):
         verify(out)
     sums = {line.split("  ")[2]: line.split("  ")[0] for line in (out / "prepared.sha256").read_text().splitlines()}

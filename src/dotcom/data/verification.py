@@ -1,4 +1,4 @@
-"""Whether prepared data are what they were: the size and the sum of every file."""
+"""Whether prepared data are what they were: the size and the sum of every file, and no file besides."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -7,7 +7,7 @@ from rich.progress import track
 
 from dotcom.errors import UsageError, listed
 from dotcom.hardware import cores
-from dotcom.prepared import SUMS, read_prepared
+from dotcom.prepared import MANIFEST, SUMS, read_prepared
 from dotcom.stores import Unusable, check
 
 
@@ -15,7 +15,7 @@ def verify(folder: Path) -> str:
     """Read every file; returns the closing line.
 
     Raises:
-        UsageError: If the folder is not prepared, or naming the first files that are missing or changed.
+        UsageError: If the folder is not prepared; naming the first files that are missing, changed, or new.
     """
     facts = read_prepared(str(folder))
     if facts is None or not (folder / SUMS).is_file():
@@ -24,10 +24,13 @@ def verify(folder: Path) -> str:
     with ThreadPoolExecutor(cores()) as pool:
         answers = pool.map(lambda line: _wrong(folder, *line), lines)
         wrong = [said for said in track(answers, f"checking {len(lines):,} files", len(lines), transient=True) if said]
+    known = {MANIFEST, SUMS, *(name for _, _, name in lines)}
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("[!.]*") if path.is_file()}
+    wrong += [f"{name}: it was not prepared" for name in sorted(found - known)]
     if wrong:
         raise UsageError(
-            f"{folder}: {len(wrong)} of {len(lines)} files are not what was prepared: {listed(wrong, 3, '; ')}; "
-            "copy them again, or prepare into another folder"
+            f"{folder}: {len(wrong)} files are not what was prepared ({len(lines)}): {listed(wrong, 3, '; ')}; "
+            "copy them again, remove what is too much, or prepare into another folder"
         )
     return f"{folder}: {len(lines):,} files, {facts['bytes']:,} bytes, all as they were prepared"
 
