@@ -32,11 +32,8 @@ demo: install
 bench: install
 	$(BIN)/python -m dotcom.bench $(ARGS)
 
-SIGNALS := tests/sweep tests/devices tests/test_kill.py # they send signals, also to their own process, or kill hosts
-
 test: install
-	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --max-worker-restart=0 $(SIGNALS:%=--ignore=%)
-	$(BIN)/python -m pytest $(SIGNALS)
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --max-worker-restart=0
 
 test-litert: litert
 	.venv-litert/bin/python -m pytest tests/deploy/test_litert.py
