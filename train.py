@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from dotcom.config import checked, register_resolvers
 from dotcom.errors import UsageError, one_line_errors, unmeasured
-from dotcom.hardware import gpus
+from dotcom.hardware import gpus, keep_memory
 from dotcom.processes import PATIENCE, FolderLock, stop_with_parent
 from dotcom.record import Record
 from dotcom.rollcall import roll_call
@@ -117,6 +117,8 @@ def trained(config: dict[str, Any], record: Record) -> dict[str, Any]:
     identify(config)
     loggers, callbacks = (present(instantiate(config[group])) for group in ("logger", "callbacks"))
     trainer = instantiate(config["trainer"], callbacks=callbacks, logger=loggers)
+    if trainer.strategy.root_device.type == "cpu":
+        keep_memory()
     for logger in loggers:
         logger.log_hyperparams(config)
     describe(config, task.model, trainer, data.loading(trainer))

@@ -1,9 +1,16 @@
 """hardware=auto takes the fastest safe settings of what is there."""
 
+import mmap
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
+import train as train_module
 
 from dotcom import hardware
+from test_resume import run, settings
 
 FACTS = ("accelerator", "precision", "channels_last", "num_workers")
 
@@ -101,3 +108,46 @@ def test_data_module__takes_threads_from_training_for_its_loaders(monkeypatch):
     data.setup("fit")
     loader = data.train_dataloader()
     assert (taken, loader.num_workers, loader.prefetch_factor, loader.pin_memory) == ([1], 3, 5, False)
+
+
+FREED = """
+import resource
+from dotcom.bench.memory import give_back_memory
+from dotcom.hardware import keep_memory
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(3):
+        bytearray(2**26)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+first = faults()
+kept = keep_memory()
+faults()
+print(kept, first, faults())
+give_back_memory()
+print(faults())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the C library of Linux")
+def test_memory__is_kept_unless_the_environment_chooses_otherwise():
+    def said(**more: str) -> list[str]:
+        command = [sys.executable, "-c", FREED]
+        return subprocess.run(command, env=os.environ | more, capture_output=True, text=True, check=True).stdout.split()
+
+    pages = 3 * 2**26 // mmap.PAGESIZE
+    kept, first, then, given_back = said()
+    assert kept == "True"
+    assert int(first) > 0.9 * pages  # asked for again each time
+    assert int(then) < 0.01 * pages
+    assert int(given_back) > 0.9 * pages
+    for name in hardware.MEMORY:
+        assert said(**{name: "glibc.malloc.tcache_count=7" if name == "GLIBC_TUNABLES" else "100000"})[0] == "False"
+
+
+def test_run__keeps_memory_where_it_trains_on_the_cpu(monkeypatch, make_photos, tmp_path):
+    calls = []
+    monkeypatch.setattr(train_module, "keep_memory", lambda: calls.append(True))
+    run(settings("classification", make_photos(tmp_path), tmp_path / "run", "epochs=1"))
+    assert calls == [True]

@@ -1,15 +1,20 @@
 """What this machine offers, found out without torch."""
 
+import ctypes
 import importlib.util
 import os
 import platform
 import re
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dotcom.errors import counted
+
+TRIM_THRESHOLD, MMAP_MAX = -1, -4  # parameters of mallopt, of glibc's <malloc.h>
+MEMORY = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_MAX_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")  # who else chooses
 
 
 def cores() -> int:
@@ -88,6 +93,22 @@ class Loading:
         many = ", more than there are" if used > self.cores else ""
         left = f"{counted(self.torch_threads, 'thread')} to train with; {used} of {counted(self.cores, 'core')}{many}"
         return f"loading with {counted(self.workers, 'worker')}{each}{pinned}, {left}"
+
+
+def keep_memory() -> bool:
+    """Let the C library keep what is freed, for what comes next, instead of giving it back to the system.
+
+    Otherwise the next step asks again for what the last one gave back, and the system clears it 4 KiB at a time: 20 to
+    40 % of the CPU time of a training step without a GPU. The price: the process keeps its peak, up to a third higher.
+    For glibc, unless the environment has chosen (``MEMORY``).
+
+    Returns:
+        Whether it does.
+    """
+    if sys.platform != "linux" or any(name in os.environ for name in MEMORY):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    return mallopt is not None and bool(mallopt(MMAP_MAX, 0)) and bool(mallopt(TRIM_THRESHOLD, -1))
 
 
 def gpus() -> int:

@@ -10,6 +10,7 @@ from dotcom.bench.row import Row
 from dotcom.bench.sections import chosen, measured, unjudged
 from dotcom.bench.watch import Watch
 from dotcom.errors import UsageError
+from dotcom.hardware import keep_memory
 from dotcom.record import now, write_json
 
 FIRST = 5  # canaries before anything is measured
@@ -28,6 +29,7 @@ def run(arguments: argparse.Namespace, watch: Watch | None = None) -> int:
     names = chosen(arguments.only)
     if arguments.json and not arguments.json.absolute().parent.is_dir():
         raise UsageError(f"--json {arguments.json}: there is no folder {arguments.json.absolute().parent}")
+    keep_memory()  # as in a run; what gives it back does so in its turns
     about, started, watch = machine(), now(), watch or Watch(arguments.effort)
     for _ in range(FIRST):
         watch.beat()

@@ -9,17 +9,20 @@ from hydra.utils import instantiate
 from torch import Tensor, nn
 
 from dotcom.bench.infer import no_bf16
+from dotcom.bench.memory import give_back_memory
 from dotcom.bench.overhead import default, plain, trained, waits
 from dotcom.bench.reference import reference
 from dotcom.bench.row import Effort, Row, skipped
 from dotcom.bench.watch import Watch, shown
 from dotcom.benchmark.host import host
 from dotcom.benchmark.session import turns
+from dotcom.hardware import keep_memory
 from dotcom.models import Classifier, DoTCoM
 from dotcom.models.dotcom import VARIANTS, DoTCoMConfig
 
 CLASSES = 10
 STEPS = 200  # of the null network in a turn
+GIVEN_BACK = "preset, memory given back"
 ROUNDS = {"quick": 3, "normal": 5, "full": 9}  # of whole steps, each of which takes a second or more
 
 Step = Callable[[], Tensor]
@@ -65,14 +68,20 @@ def overhead(watch: Watch, count: int, rounds: int) -> Row:
 
 
 def steps(watch: Watch, config: DoTCoMConfig, batch: int, pixels: int, rounds: int) -> Iterator[Row]:
-    """A plain float32 loop with the reference network, and our settings for a CPU, without and with bf16."""
+    """A plain float32 loop with the reference network, and our settings for a CPU, without and with bf16.
+
+    Kept memory is one of the settings; the plain loop does without, and so does one more variant of ours.
+    """
     kinds = {"plain loop": step(config, batch, pixels, preset=False, bf16=False)}
-    kinds["preset"] = step(config, batch, pixels, preset=True, bf16=False)
+    for name in ("preset", GIVEN_BACK):
+        kinds[name] = step(config, batch, pixels, preset=True, bf16=False)
     without = no_bf16(host()["instructions"])
     if not without:
         kinds["preset bf16"] = step(config, batch, pixels, preset=True, bf16=True)
     first = {name: float(run()) for name, run in kinds.items()}
-    times = watch.turns(kinds, "training steps", rounds)
+    memory = {"plain loop": give_back_memory, GIVEN_BACK: give_back_memory}
+    times = watch.turns(kinds, "training steps", rounds, before=lambda name: memory.get(name, keep_memory)())
+    keep_memory()
     for name in kinds:
         yield Row(
             "train",

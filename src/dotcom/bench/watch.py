@@ -88,13 +88,20 @@ class Watch:
         first = self.window if first is None else first
         return self.drift(first) > STEADY or max(self.loads[first:], default=0.0) > self.cores
 
-    def turns(self, variants: Mapping[str, Callable[[], object]], what: str, rounds: int | None = None) -> Times:
+    def turns(
+        self,
+        variants: Mapping[str, Callable[[], object]],
+        what: str,
+        rounds: int | None = None,
+        before: Callable[[str], object] = str,
+    ) -> Times:
         """Measure variants in turns, forwards and backwards, after each has warmed up.
 
         Args:
             variants: Functions by name, the reference among them. They use one thread, unless the clock is the wall's.
             what: Is measured, for the progress bar.
             rounds: Turns of each; default: as many as the effort takes.
+            before: Is called with the name of a variant ahead of each of its turns; not part of its time.
         """
         self.start()
         calls = {name: self._warmed_up(run) for name, run in variants.items()}
@@ -103,6 +110,7 @@ class Watch:
             for number in shown(range(rounds or self.rounds), what):
                 self.beat()
                 for name in turns(list(variants), number):
+                    before(name)
                     times[name].append(self._turn(variants[name], calls[name]))
         self.beat()
         return Times(times)

@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import RichProgressBar
 
 from dotcom.callbacks import EvaluatedImages
 from dotcom.data.checkpoint import data_of
-from dotcom.hardware import found
+from dotcom.hardware import found, keep_memory
 from dotcom.inference.saved_run import SavedRun
 from dotcom.loggers import quiet
 from dotcom.models import from_checkpoint
@@ -77,6 +77,8 @@ def evaluate(run: SavedRun, data_config: dict[str, Any]) -> Evaluation:
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
+    if found("accelerator") == "cpu":
+        keep_memory()
     started = time.perf_counter()
     (scores,) = trainer.validate(task, data, ckpt_path=run.path, verbose=False, weights_only=True)
     return Evaluation(dict(scores), task.per_class, data.evaluated_images, time.perf_counter() - started)
