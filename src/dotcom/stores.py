@@ -112,14 +112,14 @@ def _local(root: str, name: str, size: int, sha256: str) -> Path:
 
 def _download(root: str, name: str, size: int, sha256: str) -> Path:
     kept = folders.CACHE / "shards" / f"{sha256[:2]}" / sha256
-    if kept.exists() and kept.stat().st_size == size:  # it was checked before it got its name
+    if is_whole(kept, size):
         with suppress(OSError):  # a process beside this one made room, or the cache is another user's
             os.utime(kept)
         return kept
     kept.parent.mkdir(parents=True, exist_ok=True)
     make_room(kept.parent.parent, size, name)
     with alone(kept.with_suffix(".lock")):
-        if not kept.exists() or kept.stat().st_size != size:
+        if not is_whole(kept, size):
             with whole(kept) as temporary:
                 try:
                     download(root, name, temporary)
@@ -129,6 +129,14 @@ def _download(root: str, name: str, size: int, sha256: str) -> Path:
                     raise Unusable(str(error)) from None
                 check(temporary, size, sha256)
     return kept
+
+
+def is_whole(kept: Path, size: int) -> bool:
+    """Whether a file is kept; its content was checked before it got its name."""
+    try:
+        return kept.stat().st_size == size
+    except FileNotFoundError:
+        return False
 
 
 def make_room(folder: Path, size: int, name: str) -> None:
