@@ -98,9 +98,9 @@ class Loading:
 def keep_memory() -> bool:
     """Let the C library keep what is freed, for what comes next, instead of giving it back to the system.
 
-    Otherwise the next step asks again for what the last one gave back, and the system clears it 4 KiB at a time. With 32
-    images a step on one core, DoTCoM-Tiny trains 1.3 times as fast at 224 pixels, and 1.03 to 1.1 times at 64. The price:
-    the process keeps its peak, which is 5 to 17 % higher. For glibc, unless the environment has chosen (``MEMORY``).
+    Otherwise the next step asks again for what the last one gave back, and the system clears it 4 KiB at a time. With
+    32 images a step on one core, DoTCoM-Tiny trains 1.3 times as fast at 224 pixels, and 1.03 to 1.1 times at 64. The
+    process keeps its peak, which is 5 to 17 % higher. For glibc, unless the environment has chosen (``MEMORY``).
 
     Returns:
         Whether it does.
