@@ -12,7 +12,7 @@ from dotcom.bench.randomised import randomised
 from dotcom.deploy.graph import Graph, deployed
 from dotcom.deploy.tokens import Standardise
 from dotcom.models import Classifier, Detector, DoTCoM, Segmenter
-from dotcom.models.dot import Attention, DoTBlock
+from dotcom.models.dot import DoTBlock
 
 SIZE = 64
 RUNTIMES = (None, "executorch", "torch")
@@ -128,9 +128,12 @@ def test_executorch__delegates_the_network_as_a_whole():
     assert left_out(deployed(network, 32, "executorch")) == {"executorch_call_delegate": 1}
 
 
-def test_deployed__for_torch_keeps_attention_as_one_operation(backbone):
+def test_deployed__for_torch_holds_the_scores_of_one_group_of_tokens_at_a_time(backbone):
     graph = deployed(made(backbone, "classifier"), SIZE, "torch")
-    assert sum(isinstance(module, Attention) for module in graph.modules()) == 3
+    exported = torch.export.export(graph, (graph.example,))
+    scores = [node.meta["val"].shape for node in exported.graph.nodes if "softmax" in str(node.target)]
+    assert len(scores) == 3 * 4  # one layer in each of three blocks, four groups
+    assert all(shape[0] == 4 and shape[1] == shape[2] for shape in scores)  # heads, tokens, tokens
 
 
 def test_deployed__refuses_what_is_no_task(backbone):

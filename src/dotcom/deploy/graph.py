@@ -8,7 +8,7 @@ from torchvision.ops import Conv2dNormActivation
 
 from dotcom.deploy.aspp import pool_once
 from dotcom.deploy.fuse import fuse
-from dotcom.deploy.tokens import heads_in_batch, standardise
+from dotcom.deploy.tokens import group_by_group, heads_in_batch, standardise
 from dotcom.models.blocks import ResidualBlock
 from dotcom.models.classifier import Classifier
 from dotcom.models.detector import Detector
@@ -101,7 +101,7 @@ def deployed(network: nn.Module, image_size: int, runtime: str | None = None) ->
 
     * ``executorch`` delegates all of the network to XNNPACK if no attention asks for broadcasting and LayerNorm is
       spelled as products of matrices.
-    * ``torch`` has attention as one operation, and is at its best in channels_last with activations in place.
+    * ``torch`` is at its best in channels_last, with activations in place and attention that stays in the cache.
     * All others, and None: attention between three axes, LayerNorm as it is.
 
     Args:
@@ -120,6 +120,7 @@ def deployed(network: nn.Module, image_size: int, runtime: str | None = None) ->
         pool_once(network)
     if runtime == "torch":
         network = in_place(network.to(memory_format=torch.channels_last))
+        group_by_group(network)
     else:
         heads_in_batch(network)
     if runtime == "executorch":

@@ -38,6 +38,28 @@ class HeadsInBatch(nn.Module):
         return self.out(found.view(groups, self.heads, tokens, -1).transpose(1, 2).reshape(groups, tokens, -1))
 
 
+class GroupByGroup(nn.Module):
+    """Attention for PyTorch on a CPU: one group of tokens after the other, so that its scores stay in the cache.
+
+    Tokens lie along the last axis of all products, for heads of width 8 leave kernels that work on 16 or more numbers
+    at once half idle. The scale is part of the queries' weights.
+
+    Shape: (G, N, C) -> (G, N, C).
+    """
+
+    def __init__(self, attention: Attention) -> None:
+        super().__init__()
+        self.heads, self.norm, self.out = attention.heads, attention.norm, attention.out
+        query, key, value = attention.qkv.weight.chunk(3)
+        self.qkv = linear(torch.cat([query * (len(query) / self.heads) ** -0.5, key, value]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        groups, tokens, _ = x.shape
+        parts = self.qkv(self.norm(x)).transpose(1, 2).reshape(groups, 3, self.heads, -1, tokens)
+        found = [value @ (query.mT @ key).softmax(dim=-1).mT for query, key, value in parts]
+        return self.out(torch.stack(found).view(groups, -1, tokens).mT)
+
+
 class Standardise(nn.Module):
     """LayerNorm without scale and shift as products of matrices: subtract the mean, divide by the deviation.
 
@@ -72,9 +94,18 @@ def linear(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
 
 def heads_in_batch(network: nn.Module) -> None:
     """Replace every attention in place."""
+    _replace(network, HeadsInBatch)
+
+
+def group_by_group(network: nn.Module) -> None:
+    """Replace every attention in place."""
+    _replace(network, GroupByGroup)
+
+
+def _replace(network: nn.Module, form: type[HeadsInBatch | GroupByGroup]) -> None:
     for name, module in list(network.named_modules()):
         if isinstance(module, Attention):
-            network.set_submodule(name, HeadsInBatch(module))
+            network.set_submodule(name, form(module))
 
 
 def standardise(network: nn.Module) -> None:
