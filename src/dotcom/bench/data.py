@@ -60,7 +60,7 @@ def measured(place: Path, count: int, watch: Watch) -> Iterator[Row]:
     with nullcontext() if missing else store(shards) as address:
         if address:
             ways["shards from s3"] = from_store(address)
-        times = watch.turns(ways, "loading photos")
+        times = watch.turns(ways, "loading photos", plain=("classic",))
         said = {
             "default": ("difference: levels of 255 after the resize of validation",),
             "shards from s3": ("first epoch: fetched, checked and kept; without the CPU time of the store",),

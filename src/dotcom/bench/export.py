@@ -76,7 +76,7 @@ def turns(name: str, subject: Subject, files: Mapping[str, tuple[Runner, int]], 
     calls: dict[str, Callable[[], Any]] = {REFERENCE: inference(subject.plain, subject.images)}
     calls |= {runtime: partial(logits, run, images) for runtime, (run, _) in files.items()}
     errors = {form: subject.error(torch.as_tensor(call())) for form, call in calls.items()}
-    times = watch.turns(calls, f"{name} exported")
+    times = watch.turns(calls, f"{name} exported", plain=(REFERENCE,))
     for form in calls:
         nodes = {"nodes": float(files[form][1])} if form in files else {}
         numbers = nodes | (against_naive(times) if form == ONNX and NAIVE in files else {})

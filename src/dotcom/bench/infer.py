@@ -29,7 +29,7 @@ def measured(sizes: Mapping[str, DoTCoMConfig], pixels: int, watch: Watch) -> It
         if not without:
             forms["deployed bf16"] = in_bf16(subject)
         errors = {form: subject.error(run()) for form, run in forms.items()}
-        times = watch.turns(forms, f"{name} in PyTorch")
+        times = watch.turns(forms, f"{name} in PyTorch", plain=("reference",))
         for form in forms:
             dtype = torch.bfloat16 if form == "deployed bf16" else torch.float32
             yield Row(

@@ -9,14 +9,12 @@ from hydra.utils import instantiate
 from torch import Tensor, nn
 
 from dotcom.bench.infer import no_bf16
-from dotcom.bench.memory import give_back_memory
 from dotcom.bench.overhead import default, plain, trained, waits
 from dotcom.bench.reference import reference
 from dotcom.bench.row import Effort, Row, skipped
 from dotcom.bench.watch import Watch, shown
 from dotcom.benchmark.host import host
 from dotcom.benchmark.session import turns
-from dotcom.hardware import keep_memory
 from dotcom.models import Classifier, DoTCoM
 from dotcom.models.dotcom import VARIANTS, DoTCoMConfig
 
@@ -79,9 +77,7 @@ def steps(watch: Watch, config: DoTCoMConfig, batch: int, pixels: int, rounds: i
     if not without:
         kinds["preset bf16"] = step(config, batch, pixels, preset=True, bf16=True)
     first = {name: float(run()) for name, run in kinds.items()}
-    memory = {"plain loop": give_back_memory, GIVEN_BACK: give_back_memory}
-    times = watch.turns(kinds, "training steps", rounds, before=lambda name: memory.get(name, keep_memory)())
-    keep_memory()
+    times = watch.turns(kinds, "training steps", rounds, plain=("plain loop", GIVEN_BACK))
     for name in kinds:
         yield Row(
             "train",

@@ -4,17 +4,18 @@ import gc
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.progress import track
 
+from dotcom.bench.memory import give_back_memory
 from dotcom.bench.row import Effort
 from dotcom.benchmark.session import calls_in, canary, fixed_work, turns
 from dotcom.benchmark.statistics import Ratio, drift, paired_ratio
-from dotcom.hardware import cores
+from dotcom.hardware import cores, keep_memory
 
 ROUNDS: dict[Effort, int] = {"quick": 7, "normal": 9, "full": 21}
 STEADY = 0.15  # drift of the fixed work up to which the machine counts as quiet
@@ -93,7 +94,7 @@ class Watch:
         variants: Mapping[str, Callable[[], object]],
         what: str,
         rounds: int | None = None,
-        before: Callable[[str], object] = str,
+        plain: Collection[str] = (),
     ) -> Times:
         """Measure variants in turns, forwards and backwards, after each has warmed up.
 
@@ -101,7 +102,7 @@ class Watch:
             variants: Functions by name, the reference among them. They use one thread, unless the clock is the wall's.
             what: Is measured, for the progress bar.
             rounds: Turns of each; default: as many as the effort takes.
-            before: Is called with the name of a variant ahead of each of its turns; not part of its time.
+            plain: Variants that do without kept memory; see ``dotcom.hardware.keep_memory``.
         """
         self.start()
         calls = {name: self._warmed_up(run) for name, run in variants.items()}
@@ -110,7 +111,7 @@ class Watch:
             for number in shown(range(rounds or self.rounds), what):
                 self.beat()
                 for name in turns(list(variants), number):
-                    before(name)
+                    (give_back_memory if name in plain else keep_memory)()
                     times[name].append(self._turn(variants[name], calls[name]))
         self.beat()
         return Times(times)
