@@ -113,6 +113,7 @@ class Watch:
                 for name in turns(list(variants), number):
                     (give_back_memory if name in plain else keep_memory)()
                     times[name].append(self._turn(variants[name], calls[name]))
+        keep_memory()
         self.beat()
         return Times(times)
 

@@ -6,9 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from dotcom.errors import UsageError
-from dotcom.record import whole
+from dotcom.record import hash_of, whole
 
 Entry = dict[str, Any]  # of an image or a shard: key, files (name, bytes, sha256), left_out (name, why), and so on
+
+
+def file_facts(folder: Path, name: str) -> list[Any]:
+    """Name, bytes and sha256 of a file in a prepared folder, as they stand in an entry."""
+    return [name, (folder / name).stat().st_size, hash_of(folder / name)]
 
 
 class Journal:

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from dotcom.data.coco_scaled import photos_scaled, write_coco
-from dotcom.data.journal import Entry
+from dotcom.data.journal import Entry, file_facts
 from dotcom.data.pieces import SPLITS, Piece, Plan, Split
 from dotcom.data.resized import Made
 from dotcom.data.shards import INDEX, write_index
 from dotcom.errors import UsageError
 from dotcom.prepared import JOURNAL, MANIFEST, SUMS, VERSION
-from dotcom.record import hash_of, whole, write_json
+from dotcom.record import whole, write_json
 
 KEPT = ("form", "data", "side", "quality", "shard_images")  # settings that must be the same to go on
 PHOTOS = "photos.json"  # boxes of a split, beside its shards
@@ -48,18 +48,14 @@ def close(plan: Plan, out: Path, entries: Sequence[Entry], settings: dict[str, A
         if not count:
             raise UsageError(f"data.root={root}: not one {split} image could be read")
     extras = (shard_extras if shards else folder_extras)(plan, out, of_split, root)
-    extra_files = [[name, (out / name).stat().st_size, hash_of(out / name)] for name in extras]
+    extra_files = [file_facts(out, name) for name in extras]
     files = [*(file for entry in entries for file in entry["files"]), *extra_files]
     sums = "".join(f"{sha256}  {size}  {name}\n" for name, size, sha256 in files)
     with whole(out / SUMS) as temporary:
         temporary.write_text(sums)
     facts: dict[str, Any] = {
         "version": VERSION,
-        **{
-            key: settings[key]
-            for key in ("form", "data", "side", "quality", "shard_images", "names")
-            if key in settings
-        },
+        **{key: settings[key] for key in (*KEPT, "names") if key in settings},
         "kind": plan.kind,
         "source": root,
         "images": counts,

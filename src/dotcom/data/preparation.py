@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from rich.progress import track
 
-from dotcom.data.journal import Entry, Journal
+from dotcom.data.journal import Entry, Journal, file_facts
 from dotcom.data.manifest import KEPT, close, target_of
 from dotcom.data.pieces import SPLITS, Piece, Plan, plan_of
 from dotcom.data.resized import Made, Unreadable, made_of
@@ -184,6 +184,5 @@ class Preparation:
             path = self.out / key
             path.parent.mkdir(exist_ok=True)
             entry["config"] = write_shard(path, items)
-            content = path.read_bytes()
-            entry["files"] = [[key, len(content), hashlib.sha256(content).hexdigest()]]
+            entry["files"] = [file_facts(self.out, key)]
         return [entry]

@@ -24,9 +24,7 @@ class HeadsInBatch(nn.Module):
     def __init__(self, attention: Attention) -> None:
         super().__init__()
         self.heads, self.norm, self.out = attention.heads, attention.norm, attention.out
-        query, key, value = attention.qkv.weight.chunk(3)
-        scale = (len(query) / self.heads) ** -0.5
-        self.query, self.key, self.value = (linear(weight) for weight in (query * scale, key, value))
+        self.query, self.key, self.value = map(linear, scaled_weights(attention))
 
     def forward(self, x: Tensor) -> Tensor:
         groups, tokens, _ = x.shape
@@ -50,8 +48,7 @@ class GroupByGroup(nn.Module):
     def __init__(self, attention: Attention) -> None:
         super().__init__()
         self.heads, self.norm, self.out = attention.heads, attention.norm, attention.out
-        query, key, value = attention.qkv.weight.chunk(3)
-        self.qkv = linear(torch.cat([query * (len(query) / self.heads) ** -0.5, key, value]))
+        self.qkv = linear(torch.cat(scaled_weights(attention)))
 
     def forward(self, x: Tensor) -> Tensor:
         groups, tokens, _ = x.shape
@@ -81,6 +78,12 @@ class Standardise(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = F.linear(x, self.centre)
         return x * F.linear(x * x, self.mean, self.eps).rsqrt()
+
+
+def scaled_weights(attention: Attention) -> tuple[Tensor, Tensor, Tensor]:
+    """Of queries, the scale of the products in them, of keys and of values."""
+    query, key, value = attention.qkv.weight.chunk(3)
+    return query * (len(query) / attention.heads) ** -0.5, key, value
 
 
 def linear(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
