@@ -66,7 +66,6 @@ class Host:
 
     def __init__(self, log: Path, overrides: list[str], namespace: str | None = None, **env: str) -> None:
         self.log = log
-        os.environ["OMP_NUM_THREADS"] = "1"  # of the server that hosts are forked from: kernels are chosen by it, too
         self.process = CONTEXT.Process(target=train, args=(namespace, env, overrides, str(log)))
         self.process.start()
 
@@ -89,7 +88,7 @@ def train(namespace: str | None, env: dict[str, str], overrides: list[str], log:
             assert ctypes.CDLL(None, use_errno=True).setns(file.fileno(), NEW_NETWORK) == 0
     for stream in (1, 2):
         os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
-    os.environ.update(env)
+    os.environ.update(env | {"OMP_NUM_THREADS": "1"})  # or Lightning takes all cores, and other kernels with them
     torch.set_num_threads(1)
     sys.argv = [str(REPO / "train.py"), *overrides]
     runpy.run_path(sys.argv[0], run_name="__main__")
