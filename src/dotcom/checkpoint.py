@@ -12,7 +12,8 @@ from dotcom.safetensors import SUFFIX, check_safetensors
 from dotcom.world import is_first
 
 SAME_BACKBONE = ("model._target_", "model.variant", "model.name", "block")  # or its weights would not fit
-GROUPING = {"backbone_lr": 1.0, "layer_decay": 1.0, "decayed": "all"}  # in how many groups an optimizer keeps its state
+# in how many groups an optimizer keeps its state, with what a run did that does not say
+GROUPING = {"backbone_lr": 1.0} | {key: NEWER[key] for key in ("layer_decay", "decayed")}
 MUST_MATCH = (
     "task._target_",
     *SAME_BACKBONE,

@@ -43,12 +43,17 @@ def read_prepared(root: str | None) -> dict[str, Any] | None:
 @lru_cache
 def _remote(root: str) -> dict[str, Any]:
     found = _parsed(root, read_small(root, MANIFEST))
-    if found is None or found["form"] != "shards":
+    if found is None or not in_shards(found):
         what = "no prepared.json" if found is None else "single files, which cannot be streamed"
         raise UsageError(
             f"data.root={root}: {what}; expected what python -m dotcom.data.prepare --shards wrote, uploaded whole"
         )
     return found
+
+
+def in_shards(prepared: Mapping[str, Any]) -> bool:
+    """Whether a manifest, or what a run records of it, is of shards and not of single files."""
+    return bool(prepared["form"] == "shards")
 
 
 def _parsed(root: str, content: bytes | None) -> dict[str, Any] | None:
@@ -82,7 +87,7 @@ def classes_of(count: Callable[..., int]) -> Callable[..., int]:
 
     def classes(root: str | None, *more: Any) -> int:
         facts = read_prepared(root)
-        return len(facts["classes"]) if facts and facts["form"] == "shards" else count(root, *more)
+        return len(facts["classes"]) if facts and in_shards(facts) else count(root, *more)
 
     return classes
 

@@ -14,7 +14,7 @@ from dotcom.data.pieces import SPLITS, Piece, Plan, Split
 from dotcom.data.resized import Made
 from dotcom.data.shards import INDEX, write_index
 from dotcom.errors import UsageError
-from dotcom.prepared import JOURNAL, MANIFEST, SUMS, VERSION
+from dotcom.prepared import JOURNAL, MANIFEST, SUMS, VERSION, in_shards
 from dotcom.record import whole, write_json
 
 KEPT = ("form", "data", "side", "quality", "shard_images")  # settings that must be the same to go on
@@ -36,8 +36,7 @@ def close(plan: Plan, out: Path, entries: Sequence[Entry], settings: dict[str, A
         settings: Its first line.
         root: Where the originals are.
     """
-    shards = settings["form"] == "shards"
-    left_out = [left for entry in entries for left in entry["left_out"]]
+    shards = in_shards(settings)
     of_split = {
         split: [entry for entry in entries if split_of(plan, entry["key"], shards) == split] for split in SPLITS
     }
@@ -53,18 +52,12 @@ def close(plan: Plan, out: Path, entries: Sequence[Entry], settings: dict[str, A
     sums = "".join(f"{sha256}  {size}  {name}\n" for name, size, sha256 in files)
     with whole(out / SUMS) as temporary:
         temporary.write_text(sums)
-    facts: dict[str, Any] = {
-        "version": VERSION,
-        **{key: settings[key] for key in (*KEPT, "names") if key in settings},
-        "kind": plan.kind,
-        "source": root,
+    facts = described(plan, settings, root) | {
         "images": counts,
-        "classes": plan.classes,
-        "left_out": left_out,
+        "left_out": [left for entry in entries for left in entry["left_out"]],
         "files": len(files),
         "bytes": sum(size for _, size, _ in files),
         "digest": hashlib.sha256(sums.encode()).hexdigest()[:16],
-        "versions": {name: metadata.version(name) for name in ("dotcom", "torch", "torchvision", "pillow")},
     }
     if shards:
         facts["shards"] = {
@@ -74,6 +67,18 @@ def close(plan: Plan, out: Path, entries: Sequence[Entry], settings: dict[str, A
     write_json(out / MANIFEST, facts)
     (out / JOURNAL).unlink()
     return facts
+
+
+def described(plan: Plan, settings: dict[str, Any], root: str) -> dict[str, Any]:
+    """What the manifest says of the way in which the data were made."""
+    return {
+        "version": VERSION,
+        **{key: settings[key] for key in (*KEPT, "names") if key in settings},
+        "kind": plan.kind,
+        "source": root,
+        "classes": plan.classes,
+        "versions": {name: metadata.version(name) for name in ("dotcom", "torch", "torchvision", "pillow")},
+    }
 
 
 def split_of(plan: Plan, key: str, shards: bool) -> Split:

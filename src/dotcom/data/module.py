@@ -21,7 +21,7 @@ from dotcom.errors import listed
 from dotcom.hardware import Loading
 from dotcom.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from dotcom.object_store import is_remote
-from dotcom.prepared import check_count
+from dotcom.prepared import check_count, in_shards
 
 Split = Literal["train", "val"]
 
@@ -118,7 +118,7 @@ class DataModule(L.LightningDataModule):
     @property
     def is_streamed(self) -> bool:
         """Whether the images stand in shards."""
-        return self.prepared is not None and self.prepared["form"] == "shards"
+        return self.prepared is not None and in_shards(self.prepared)
 
     def loading(self, trainer: L.Trainer | None) -> Loading:
         """How data are loaded, and how many threads that leaves to a process of this trainer."""
