@@ -77,7 +77,7 @@ def evaluate(run: SavedRun, data_config: dict[str, Any]) -> Evaluation:
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
-    if found("accelerator") == "cpu":
+    if trainer.strategy.root_device.type == "cpu":
         keep_memory()
     started = time.perf_counter()
     (scores,) = trainer.validate(task, data, ckpt_path=run.path, verbose=False, weights_only=True)
