@@ -10,7 +10,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # before torch: threads that s
 
 import pytest
 import torch
-from torchvision.io import write_jpeg
+from PIL import Image
 
 from dotcom.models import Classifier, DoTCoM, DoTCoMConfig
 
@@ -51,7 +51,7 @@ def make_photos() -> Callable[[Path], Path]:
                 folder.mkdir(parents=True)
                 for number in range(count):
                     pixels = torch.randint(level - 30, level + 30, (3, 90, 120), generator=rng).to(torch.uint8)
-                    write_jpeg(pixels, str(folder / f"{number}.jpg"))
+                    Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(folder / f"{number}.jpg")
         return parent / "photos"
 
     return make

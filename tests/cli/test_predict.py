@@ -10,11 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
+from dotcom.annotations.images import MAX_PIXELS, read_picture
 from dotcom.cli import main
 from dotcom.data.checkpoint import data_of
 from dotcom.data.preflight import read_image
 from dotcom.errors import UsageError
-from dotcom.inference.pictures import MAX_PIXELS, find_pictures, read_picture
+from dotcom.inference.pictures import find_pictures
 from dotcom.inference.predictor import Predictor
 from dotcom.models import from_checkpoint
 

@@ -14,10 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from omegaconf.errors import OmegaConfBaseException
 from PIL import Image
-from torchvision.io import write_jpeg
 
 from conftest import REPO
 from dotcom.checkpoint import own_settings
@@ -54,10 +52,10 @@ def originals(tmp_path) -> Path:
         for name in ("a", "b"):
             folder = root / split / name
             folder.mkdir(parents=True)
-            photo = torch.arange(120).expand(3, 90, 120).to(torch.uint8)
-            write_jpeg(photo, str(folder / "large.jpg"))
-            write_jpeg(photo[:, :50, :60], str(folder / "small.JPEG"))
-            Image.fromarray(photo.permute(1, 2, 0).numpy()).save(folder / "large.png")
+            photo = Image.fromarray(np.arange(120, dtype=np.uint8)[None, :, None].repeat(90, 0).repeat(3, 2))
+            photo.save(folder / "large.jpg")
+            photo.crop((0, 0, 60, 50)).save(folder / "small.JPEG")
+            photo.save(folder / "large.png")
             Image.new("RGB", (40, 50), (1, 2, 3)).save(folder / "tiny.png")
     return root
 

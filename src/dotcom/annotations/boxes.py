@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dotcom.annotations.folders import first_three
-from dotcom.annotations.pictures import by, side_by_side, sizes
+from dotcom.annotations.folders import first_three, thread_map
+from dotcom.annotations.images import by, image_sizes
 from dotcom.errors import UsageError, listed
 
 A_FEW = 0.1  # share of photos of a wrong size with which a run may start; they are skipped, one by one
@@ -70,7 +70,7 @@ def check_sizes(photos: Sequence[Photo], allowed: float = 0.0) -> int:
     Raises:
         UsageError: Naming the first three that are wrong.
     """
-    wrong = [said for said in side_by_side(_wrong_size, photos, "images") if said]
+    wrong = [said for said in thread_map(_wrong_size, photos, "images") if said]
     if len(wrong) > allowed * len(photos):
         counts = f"{len(wrong)} of {len(photos)} images looked at are not of the size that their annotation says"
         raise UsageError(f"{counts}: {listed(wrong, limit=3, separator='; ')}; expected equal width and height")
@@ -79,7 +79,7 @@ def check_sizes(photos: Sequence[Photo], allowed: float = 0.0) -> int:
 
 def _wrong_size(photo: Photo) -> str:
     height, width = photo.size
-    found = sizes(photo.path)
+    found = image_sizes(photo.path)
     if found is None or (width, height) in found:
         return ""
     return f"{photo.path} is {by(found[1])}, not {by((width, height))}"

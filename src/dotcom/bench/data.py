@@ -1,7 +1,7 @@
 """The way from JPEG files to training batches: the classic one, ours, and ours from what was prepared.
 
 Each call of a variant is one epoch of a loader in this process, one thread, over the same generated 500x375 photos.
-Classic: PIL decodes, transforms v1 crop and flip, ToTensor and Normalize on each image. Ours: torchvision.io decodes,
+Classic: PIL decodes, transforms v1 crop and flip, ToTensor and Normalize on each image. Ours: TorchCodec decodes,
 transforms v2 crop and flip uint8 tensors; the device normalises the batch, which is not part of the time.
 """
 
@@ -19,7 +19,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision import datasets
 from torchvision import transforms as v1
-from torchvision.io import write_jpeg
 
 from dotcom.annotations import folders
 from dotcom.bench.row import Effort, Row, skipped
@@ -90,7 +89,8 @@ def write_photos(root: Path, count: int) -> Path:
         photo = (photo - photo.mean()) / photo.std() * 50 + 128
         path = root / ("train" if number < count else "val") / "ab"[number % 2] / f"{number}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_jpeg(photo.clamp(0, 255).to(torch.uint8), str(path), quality=92)
+        pixels = photo.clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
+        Image.fromarray(pixels).save(path, quality=92)
     return root
 
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Union
 from rich.console import Console
 from rich.progress import Progress
 
+from dotcom.annotations.images import read_picture
 from dotcom.errors import UsageError, counted
 from dotcom.hardware import cores
-from dotcom.inference.pictures import find_pictures, read_picture
+from dotcom.inference.pictures import find_pictures
 from dotcom.inference.results import Boxes, Result
 from dotcom.inference.saved_run import saved_run
 

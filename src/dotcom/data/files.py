@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dotcom.data.preflight import read_image, reason
+from dotcom.annotations.images import UnreadableImage
+from dotcom.data.preflight import read_image
 
 
 class ImageFiles(Dataset[Any]):
-    """Image files, decoded by torchvision.io; a subclass makes samples of them, or None for a file it skipped.
+    """Image files; a subclass makes samples of them, or None for a file it skipped.
 
     Args:
         paths: Image files, in the order of the samples.
@@ -49,8 +50,8 @@ class ImageFiles(Dataset[Any]):
         """The same, for a source that is at hand."""
         try:
             return read_image(source, upright)
-        except (RuntimeError, OSError) as error:
-            self.skip(index, reason(error))
+        except UnreadableImage as error:
+            self.skip(index, str(error))
             return None
 
     def skip(self, index: int, why: str) -> None:

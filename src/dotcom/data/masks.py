@@ -41,9 +41,14 @@ class MaskFiles(ImageFiles):
         self.transform = transform
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor] | None:
-        image = self.read(index)
-        mask = None if image is None else self._read_mask(index, tuple(image.shape[-2:]))
+        image, mask = self.read(index), self._read_mask(index)
+        if image is not None and mask is not None and mask.shape != image.shape[-2:]:
+            image = self.read(index, upright=False)  # a mask drawn on the stored picture, before it is turned by EXIF
         if image is None or mask is None:
+            return None
+        if mask.shape != image.shape[-2:]:
+            found, (height, width) = f"{image.shape[-1]}x{image.shape[-2]}", mask.shape
+            self.skip(index, f"it is {found}, but its mask {self.masks[index]} is {width}x{height}")
             return None
         return self.transform(tv_tensors.Image(image), tv_tensors.Mask(mask))
 
@@ -51,15 +56,12 @@ class MaskFiles(ImageFiles):
         """Where the mask is, or what its file holds."""
         return self.masks[index]
 
-    def _read_mask(self, index: int, size: tuple[int, ...]) -> Tensor | None:
+    def _read_mask(self, index: int) -> Tensor | None:
         path, known = self.masks[index], len(self.classes)
         try:
             mask = torch.from_numpy(np.array(open_mask(self.mask_source(index))))
         except ValueError as error:
             self.skip(index, f"its mask {path} {error}")
-            return None
-        if mask.shape != size:
-            self.skip(index, f"it is {size[1]}x{size[0]}, but its mask {path} is {mask.shape[1]}x{mask.shape[0]}")
             return None
         if (value := int(mask.where(mask != IGNORE, 0).max())) >= known:
             self.skip(index, f"its mask {path} holds the value {value}, but there are {known} classes")

@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from rich.progress import track
 
+from dotcom.annotations.images import UnreadableImage
 from dotcom.data.journal import Entry, Journal, file_facts
 from dotcom.data.manifest import KEPT, close, target_of
 from dotcom.data.pieces import SPLITS, Piece, Plan, plan_of
-from dotcom.data.resized import Made, Unreadable, made_of
+from dotcom.data.resized import Made, made_of
 from dotcom.data.shards import Item, write_shard
 from dotcom.errors import UsageError, listed
 from dotcom.hardware import cores
@@ -138,7 +139,7 @@ class Preparation:
         """What became of a piece, or why it is left out."""
         try:
             return made_of(piece, self.options.side, self.options.quality)
-        except Unreadable as error:
+        except UnreadableImage as error:
             if self.options.strict:
                 raise UsageError(f"{piece.image}: {error}; without --strict it would be left out") from None
             return {"key": piece.name, "files": [], "left_out": [[piece.name, str(error)]], "sizes": []}

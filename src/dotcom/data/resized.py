@@ -5,18 +5,14 @@ from dataclasses import dataclass
 
 from PIL import Image
 from torch import Tensor
-from torchvision.io import encode_jpeg
 from torchvision.transforms.v2.functional import resize
 
+from dotcom.annotations.images import UnreadableImage, open_regular
 from dotcom.annotations.masks import open_mask
 from dotcom.data.pieces import Piece
-from dotcom.data.preflight import read_image, reason
+from dotcom.data.preflight import read_image
 
 Size = tuple[int, int]  # height, width
-
-
-class Unreadable(Exception):  # noqa: N818
-    """An image that cannot be used; it says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,45 +37,50 @@ def made_of(piece: Piece, side: int, quality: int) -> Made:
         quality: Of the JPEG, from 1 to 100.
 
     Raises:
-        Unreadable: If image or mask cannot be decoded, or do not have the size that they should.
+        UnreadableImage: If image or mask cannot be decoded, or do not have the size that they should.
     """
     try:
-        content = piece.image.read_bytes()
-        image = _image(piece, content)
-    except (RuntimeError, OSError) as error:
-        raise Unreadable(reason(error)) from None
+        with open_regular(piece.image) as file:
+            content = file.read()
+    except OSError as error:
+        raise UnreadableImage(error.strerror or str(error)) from None
+    mask = _mask(piece)
+    image = _image(piece, content, None if mask is None else mask.size[::-1])
     before = (image.shape[-2], image.shape[-1])
-    mask = None if piece.mask is None else _mask(piece, before)
     if piece.keep or min(before) <= side:
         return Made(piece.name, content, b"" if mask is None else _png(mask), before, before)
     small = resize(image, [side], antialias=True)
     after = (small.shape[-2], small.shape[-1])
-    encoded = encode_jpeg(small, quality).numpy().tobytes()
+    encoded = _jpeg(small, quality)
     shrunk = b"" if mask is None else _png(mask.resize(after[::-1], Image.Resampling.NEAREST))
     return Made(piece.as_jpeg, encoded, shrunk, before, after)
 
 
-def _image(piece: Piece, content: bytes) -> Tensor:
-    """The image upright, or as it is stored if that is what its annotation means; uint8 (3, H, W)."""
-    image = read_image(content)
-    if piece.size is not None and tuple(image.shape[-2:]) != piece.size:
+def _image(piece: Piece, content: bytes, of_mask: Size | None) -> Tensor:
+    """The image upright, or as it is stored if that is what its annotation or mask means; uint8 (3, H, W)."""
+    image, expected = read_image(content), piece.size or of_mask
+    if expected is not None and tuple(image.shape[-2:]) != expected:
         image = read_image(content, upright=False)
-        if tuple(image.shape[-2:]) != piece.size:
+        if tuple(image.shape[-2:]) != expected:
             height, width = image.shape[-2:]
-            raise Unreadable(f"it is {width}x{height}, but its annotation is for {piece.size[1]}x{piece.size[0]}")
+            what = "annotation is for" if of_mask is None else f"mask {piece.mask} is"
+            raise UnreadableImage(f"it is {width}x{height}, but its {what} {expected[1]}x{expected[0]}")
     return image
 
 
-def _mask(piece: Piece, size: Size) -> Image.Image:
-    assert piece.mask is not None
+def _mask(piece: Piece) -> Image.Image | None:
+    if piece.mask is None:
+        return None
     try:
-        mask = open_mask(piece.mask)
+        return open_mask(piece.mask)
     except ValueError as error:
-        raise Unreadable(f"its mask {piece.mask} {error}") from None
-    if mask.size != size[::-1]:
-        found = f"{mask.width}x{mask.height}"
-        raise Unreadable(f"it is {size[1]}x{size[0]}, but its mask {piece.mask} is {found}")
-    return mask
+        raise UnreadableImage(f"its mask {piece.mask} {error}") from None
+
+
+def _jpeg(image: Tensor, quality: int) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(image.permute(1, 2, 0).numpy()).save(file, "JPEG", quality=quality)
+    return file.getvalue()
 
 
 def _png(mask: Image.Image) -> bytes:

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from torch import nn
 
+from dotcom.annotations.images import read_picture
 from dotcom.inference.drawing import draw
-from dotcom.inference.pictures import read_picture
 from dotcom.inference.predictor import Predictor, Prepared
 from dotcom.inference.results import Boxes, Classes, Mask, Result
 from dotcom.models.dot import CoBias

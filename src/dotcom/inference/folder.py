@@ -9,8 +9,8 @@ from typing import IO, Any
 
 from PIL import Image
 
+from dotcom.annotations.images import read_picture
 from dotcom.inference.drawing import draw
-from dotcom.inference.pictures import read_picture
 from dotcom.inference.results import Mask, Result
 from dotcom.record import whole
 
