@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import yaml
 from PIL import Image
 
 SIZES = {"train": [(90, 70), (75, 100), (110, 85), (65, 65)], "val": [(95, 75), (70, 105)]}  # width, height
@@ -64,6 +65,30 @@ def make_voc(parent: Path) -> Path:
             save_photo(root / "VOC2012" / "JPEGImages" / f"{name}.jpg", width, height)
             save_mask(root / "VOC2012" / "SegmentationClass" / f"{name}.png", width, height, (0, 12, 255), palette=True)
     return root
+
+
+def make_yolo(parent: Path) -> Path:
+    """4 train and 2 val JPEGs with label files, as Roboflow exports them; the last train photo has no objects."""
+    write_yolo(parent / "yolo")
+    configure_yolo(parent / "yolo", train="../train/images", val="../valid/images", nc=2)
+    return parent / "yolo"
+
+
+def write_yolo(root: Path, images: str = "{split}/images", labels: str = "{split}/labels", val: str = "valid") -> None:
+    """The photos and label files of a set in YOLO's format; one object of the first photo is an outline."""
+    boxes = {"train": "1 0.5 0.5 0.2 0.4\n0 0.1 0.1 0.2 0.1 0.2 0.3 0.1 0.3\n", "val": "0 0.25 0.75 0.5 0.5\n"}
+    for split, sizes in SIZES.items():
+        name = val if split == "val" else split
+        for number, (width, height) in enumerate(sizes):
+            save_photo(root / images.format(split=name) / f"{split}{number}.jpg", width, height)
+            file = root / labels.format(split=name) / f"{split}{number}.txt"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text("" if (split, number) == ("train", 3) else boxes[split])
+
+
+def configure_yolo(root: Path, **settings: object) -> None:
+    """Write ``data.yaml`` with two classes."""
+    (root / "data.yaml").write_text(yaml.safe_dump({"names": ["cat", "dog"]} | settings))
 
 
 def make_masks(parent: Path) -> Path:

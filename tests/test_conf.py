@@ -19,7 +19,7 @@ from dotcom.checkpoint import override_for
 from dotcom.config import METRICS, check_model, register_resolvers
 from dotcom.errors import CONF, SHARED, UsageError, explain
 from dotcom.models import Detector, Segmenter
-from files import make_coco, make_masks, make_voc
+from files import make_coco, make_masks, make_voc, make_yolo
 
 GROUPS = {group.name: sorted(file.stem for file in group.glob("*.yaml")) for group in CONF.iterdir() if group.is_dir()}
 CHOICES = [(g, c) for g, cs in GROUPS.items() for c in cs if c not in SHARED.get(g, ()) and g != "task"]
@@ -36,6 +36,7 @@ FILES: dict[str, tuple[Callable[[Path], Path], list[str]]] = {  # what makes a r
     "image_masks": (make_masks, []),
     "voc": (make_voc, []),
     "voc_detection": (make_voc, []),
+    "yolo_format": (make_yolo, []),
 }
 EMBEDDED = ("fashion", "fashion_boxes", "fashion_masks")  # one of each task
 

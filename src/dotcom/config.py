@@ -13,6 +13,7 @@ from dotcom.annotations.coco import coco_classes
 from dotcom.annotations.masks import mask_classes
 from dotcom.annotations.voc import voc_detection_classes
 from dotcom.annotations.voc_masks import voc_classes
+from dotcom.annotations.yolo import yolo_classes
 from dotcom.checkpoint import check_files
 from dotcom.errors import UsageError, did_you_mean, spelled
 from dotcom.hardware import found, loading_cores
@@ -38,6 +39,7 @@ def register_resolvers() -> None:
         "class_folders": classes_of(lambda root: len(class_folders(root))),
         "coco_classes": classes_of(coco_classes),
         "mask_classes": classes_of(mask_classes),
+        "yolo_classes": classes_of(yolo_classes),
         "voc_classes": voc_classes,
         "voc_detection_classes": voc_detection_classes,
         "own_weights": lambda weights: None if weights == "timm" else weights,

@@ -141,11 +141,17 @@ def set_field(key, field, value):
             'entry 1 of "annotations" lacks',
         ),
         (
-            lambda root: both(root, set_field("images", "width", None)),
-            '"images" holds width=None; expected a whole number',
+            lambda root: both(root, set_field("images", "width", "wide")),
+            'entry 0 of "images" (id 10) has width="wide"; expected a whole number of pixels above 0',
         ),
-        (lambda root: both(root, set_field("images", "id", "a")), '"images" holds id=a; expected a whole number'),
-        (lambda root: both(root, set_field("images", "id", 20)), "4 images have only 3 different ids"),
+        (
+            lambda root: both(root, set_field("images", "id", "a")),
+            'entry 0 of "images" has id="a"; expected a whole number',
+        ),
+        (
+            lambda root: both(root, set_field("images", "id", 20)),
+            "the images 001.jpg and 002.jpg have the id 20; expected one id for each",
+        ),
         (
             lambda root: both(root, set_field("annotations", "category_id", 90)),
             '1 annotations have an unknown category_id, not in "categories": 90; expected an id of "categories", '
@@ -157,13 +163,16 @@ def set_field(key, field, value):
         ),
         (
             lambda root: both(root, set_field("annotations", "bbox", [1, 2, 3])),
-            "bbox=[1, 2, 3] of annotation 1; expected [x, y, width, height] in pixels",
+            'entry 0 of "annotations" (id 1) has bbox=[1, 2, 3]; expected [x, y, width, height] in pixels',
         ),
         (
             lambda root: [file.unlink() for file in (root / "train").iterdir()],
             "4 of 4 images are not in ROOT/train: 001.jpg, 002.jpg, 003.jpg, ...; expected file_name relative",
         ),
-        (lambda root: both(root, set_field("categories", "id", 3)), "2 categories have only 1 different ids"),
+        (
+            lambda root: both(root, set_field("categories", "id", 3)),
+            'entry 1 of "categories" has id=3; expected an id that no other category has',
+        ),
         (
             lambda root: both(root, lambda content: content["annotations"].clear()),
             "4 images without one box that counts; expected boxes in each split",
@@ -174,7 +183,7 @@ def set_field(key, field, value):
         ),
         (
             lambda root: edit(root / "val.json", set_field("categories", "name", "wolf")),
-            "1 categories are only in train.json: 7 dog; expected the same ids and names in both",
+            "1 categories are only in the file of train: 7 dog; expected the same ids and names in both",
         ),
     ],
 )
@@ -222,7 +231,7 @@ def test_large_files__wait_until_the_data_set_is_built(root, monkeypatch):
 
 
 def test_annotations__are_read_without_torch_or_numpy():
-    modules = ", ".join(f"dotcom.annotations.{name}" for name in ("coco", "voc", "masks", "voc_masks"))
+    modules = ", ".join(f"dotcom.annotations.{name}" for name in ("coco", "voc", "masks", "voc_masks", "yolo"))
     code = f"import sys, {modules}; print([m for m in ('torch', 'numpy', 'scipy', 'lightning') if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"

@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from PIL import Image
 
 from conftest import REPO
+from dotcom.annotations.coco import read_coco
 from dotcom.checkpoint import own_settings
 from dotcom.data import preparation
 from dotcom.data.coco_scaled import annotation_scaled
@@ -119,6 +120,45 @@ def test_boxes__follow_their_photos(tmp_path):
     names = [name for name in contents(root) if name.startswith("val")]
     assert all((out / name).read_bytes() == (root / name).read_bytes() for name in names)  # measured in its own size
     assert asked(f"data=coco_format data.root={out}")["data"]["num_classes"] == 2
+
+
+def test_exports__are_prepared_as_they_are(tmp_path):
+    plain = make_coco(tmp_path)
+    roboflow, single = tmp_path / "roboflow", tmp_path / "single"
+    for split, folder in (("train", "train"), ("val", "valid")):
+        shutil.copytree(plain / split, roboflow / folder)
+        shutil.copy(plain / f"{split}.json", roboflow / folder / "_annotations.coco.json")
+    shutil.copytree(plain / "train", single / "images")
+    shutil.copy(plain / "train.json", single / "result.json")
+    for root in (roboflow, single):
+        out = prepared("coco_format", root, tmp_path / f"{root.name}_out", "--side=50")
+        images = {"train": "train", "val": "val"}
+        files = {split: f"{split}.json" for split in images}
+        before, after = ([read_coco(str(place), images, files, split) for split in images] for place in (root, out))
+        for old, new in zip(before, after, strict=True):
+            assert [len(photo.boxes) for photo in old.photos] == [len(photo.boxes) for photo in new.photos]
+            assert [photo.path.name for photo in old.photos] == [photo.path.name for photo in new.photos]
+        assert min(after[0].photos[0].size) == 50
+        shards = prepared("coco_format", root, tmp_path / f"{root.name}_shards", "--side=50", "--shards")
+        assert read_prepared(str(shards))["images"] == {
+            split: len(photos.photos) for split, photos in zip(images, before, strict=True)
+        }
+
+
+def test_ids_and_boxes__that_are_text_follow_their_photos(tmp_path):
+    root = make_coco(tmp_path)
+    content = json.loads((root / "train.json").read_text())
+    for entry in content["images"]:
+        entry["id"] = str(entry["id"])
+    for entry in content["annotations"]:
+        entry |= {"image_id": str(entry["image_id"]), "bbox": [str(side) for side in entry["bbox"]]}
+    (root / "train.json").write_text(json.dumps(content))
+    out = prepared("coco_format", root, tmp_path / "out", "--side=50")
+    after = json.loads((out / "train.json").read_text())
+    assert len(after["annotations"]) == len(content["annotations"])
+    assert after["annotations"][0]["bbox"] == pytest.approx(
+        [10 * 64 / 90, 8 * 50 / 70, 30 * 64 / 90, 20 * 50 / 70], abs=1e-3
+    )
 
 
 def test_outlines__follow_and_run_lengths_go():
@@ -257,9 +297,10 @@ def test_other_settings_and_other_folders__are_refused(originals, tmp_path):
         prepared("image_folder", out, tmp_path / "again")
     with pytest.raises(UsageError, match="it holds train, val; expected a new or an empty folder"):
         prepared("image_folder", originals, originals)
-    with pytest.raises(UsageError, match=r"it lies among the images of data.root=.*; expected it beside them"):
-        prepared("image_folder", originals, originals / "train/out")
-    assert not (originals / "train/out").exists()
+    for inside in ("out", "train/out"):
+        with pytest.raises(UsageError, match=r"it lies among the images of data.root=.*; expected it beside them"):
+            prepared("image_folder", originals, originals / inside)
+        assert not (originals / inside).exists()
     (out / "train/a/large.jpg").unlink()
     from dotcom.data.checkpoint import data_of
 

@@ -1,7 +1,7 @@
 """Photos and the boxes in them, the same from every file format."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +60,26 @@ def check_boxes(where: str, photos: Sequence[Photo]) -> None:
         raise UsageError(f"{where}: {len(photos)} images without one box that counts; expected boxes in each split")
 
 
+def without_twins(where: str, photos: Iterable[Photo]) -> None:
+    """Leave boxes out that stand in the file again, equal in all; a warning counts them."""
+    twins = 0
+    for photo in photos:
+        if len({box.corners for box in photo.boxes}) < len(photo.boxes):
+            different = list(dict.fromkeys(photo.boxes))
+            twins += len(photo.boxes) - len(different)
+            photo.boxes[:] = different
+    if twins:
+        warnings.warn(f"{where}: {twins} boxes stand there more than once, and count once", stacklevel=2)
+
+
+def warn_of_uncounted(where: str, photos: Iterable[Photo], why: str) -> None:
+    """Say which share of the boxes is neither trained on nor scored, if there are any."""
+    boxes = [box for photo in photos for box in photo.boxes]
+    if crowds := sum(box.crowd for box in boxes):
+        said = f"{crowds:,} of {len(boxes):,} boxes ({crowds / len(boxes):.1%}) do not count, because they have {why}"
+        warnings.warn(f"{where}: {said}", stacklevel=2)
+
+
 def check_sizes(photos: Sequence[Photo], allowed: float = 0.0) -> int:
     """Photos have the size that their annotation says, or boxes would be elsewhere; returns their number.
 
@@ -86,9 +106,14 @@ def _wrong_size(photo: Photo) -> str:
 
 
 class Fitting:
-    """Fits boxes into their images, and names those that did not fit in one warning."""
+    """Fits boxes into their images, and names those that did not fit in one warning.
 
-    def __init__(self) -> None:
+    Args:
+        prefix: What stands before the name of a box in that warning.
+    """
+
+    def __init__(self, prefix: str = "") -> None:
+        self.prefix = prefix
         self.clipped: list[object] = []
         self.dropped: list[object] = []
 
@@ -113,4 +138,5 @@ class Fitting:
             (self.dropped, "have no area inside their image and were dropped"),
         ):
             if names:
-                warnings.warn(f"{where}: {len(names)} boxes {what}: {first_three(names)}", stacklevel=2)
+                shown = first_three(f"{self.prefix}{name}" for name in names)
+                warnings.warn(f"{where}: {len(names)} boxes {what}: {shown}", stacklevel=2)

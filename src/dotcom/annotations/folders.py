@@ -81,6 +81,8 @@ def existing_root(root: str | None, expected: str) -> Path:
     folder = Path(str(root)).expanduser()
     if root is None or not folder.is_dir():
         named = "null" if root is None else root
+        if root is not None and folder.is_file():
+            raise UsageError(f"data.root={root}: a file; expected the folder that holds it: data.root={folder.parent}")
         raise UsageError(f"data.root={named}: no such folder; {expected}; set it with data.root=PATH")
     return folder
 

@@ -4,7 +4,17 @@ from functools import lru_cache
 from pathlib import Path
 from xml.etree import ElementTree
 
-from dotcom.annotations.boxes import A_FEW, Box, Corners, Fitting, Photo, Photos, check_boxes, check_sizes
+from dotcom.annotations.boxes import (
+    A_FEW,
+    Box,
+    Corners,
+    Fitting,
+    Photo,
+    Photos,
+    check_boxes,
+    check_sizes,
+    warn_of_uncounted,
+)
 from dotcom.annotations.folders import existing_root, first_three, missing, spread
 from dotcom.errors import UsageError, did_you_mean
 
@@ -77,6 +87,7 @@ def read_voc_boxes(root: str | None, split: str) -> Photos:
                 boxes.append(Box(inside, label, difficult, (right - left) * (bottom - top)))
         photos.append(Photo(_image(file), int(file.stem.replace("_", "")), size, boxes))
     fitting.warn(f"data.root={root}")
+    warn_of_uncounted(f"data.root={root}: {split}", photos, "difficult=1")
     check_boxes(f"data.root={root}", photos)
     return Photos(photos, list(CLASSES), list(range(1, len(CLASSES) + 1)))
 

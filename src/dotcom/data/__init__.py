@@ -26,6 +26,7 @@ HOMES = {
     "voc": "masks",
     "voc_detection": "boxes",
     "whole_masks": "transforms",
+    "yolo_format": "boxes",
 }
 
 __all__ = list(HOMES)

@@ -1,4 +1,4 @@
-"""Photos with boxes, from files in COCO's format or Pascal VOC's."""
+"""Photos with boxes, from files in COCO's format, YOLO's or Pascal VOC's."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -13,6 +13,7 @@ from dotcom.annotations.boxes import Photo, Photos, check_sizes
 from dotcom.annotations.coco import read_coco
 from dotcom.annotations.folders import remembered
 from dotcom.annotations.voc import read_voc_boxes
+from dotcom.annotations.yolo import read_yolo
 from dotcom.data.files import ImageFiles
 from dotcom.data.module import Split
 
@@ -112,6 +113,11 @@ def coco_format(
         annotations: JSON file of each split, relative to ``root``.
     """
     return BoxFiles(read_coco(root, images, annotations, split), split, transform)
+
+
+def yolo_format(split: Split, root: str, transform: Transform) -> BoxFiles:
+    """Boxes in YOLO's format, as Ultralytics, Roboflow, CVAT and Label Studio export them."""
+    return BoxFiles(read_yolo(root, split), split, transform)
 
 
 def voc_detection(split: Split, root: str, transform: Transform) -> BoxFiles:

@@ -6,27 +6,28 @@ from pathlib import Path
 from typing import Any
 
 from dotcom.annotations.boxes import Box, Photo, Photos
+from dotcom.annotations.fields import as_number, as_whole
 from dotcom.data.pieces import Plan, Split
 
 Sizes = Sequence[Any]  # of each photo that was read: name in the plan, name now, (H, W) before, (H, W) now
 DIGITS = 4  # after the point, of pixels
 
 
-def write_coco(plan: Plan, split: Split, root: str, sizes: Sizes, to: Path) -> None:
+def write_coco(plan: Plan, split: Split, sizes: Sizes, to: Path) -> None:
     """Write the annotations of a split for the prepared photos; outlines that are run lengths are left out."""
-    folder, file = plan.places[split]
-    content = json.loads((Path(root).expanduser() / file).read_bytes())
+    folder, _ = plan.places[split]
+    content = json.loads(plan.sources[split].read_bytes())
     now = {name: (new, before, after) for name, new, before, after in sizes}
     pairs = zip(plan.photos[split].photos, plan.pieces[split], strict=True)
     found = {photo.number: now[piece.name] for photo, piece in pairs if piece.name in now}
     images, annotations = [], []
     for image in content["images"]:
-        if image["id"] in found:
-            name, _, (height, width) = found[image["id"]]
+        if (number := as_whole(image["id"])) in found:
+            name, _, (height, width) = found[number]
             images.append(image | {"file_name": name.removeprefix(f"{folder}/"), "width": width, "height": height})
     for annotation in content["annotations"]:
-        if annotation["image_id"] in found:
-            annotations.append(annotation_scaled(annotation, *factors(*found[annotation["image_id"]][1:])))
+        if (number := as_whole(annotation["image_id"])) in found:
+            annotations.append(annotation_scaled(annotation, *factors(*found[number][1:])))
     to.write_text(json.dumps(content | {"images": images, "annotations": annotations}))
 
 
@@ -34,10 +35,10 @@ def annotation_scaled(annotation: dict[str, Any], across: float, down: float) ->
     """One object of COCO's format, scaled."""
     if across == down == 1:
         return annotation
-    left, top, width, height = annotation["bbox"]
+    left, top, width, height = (float(value) for value in annotation["bbox"])
     bbox = [left * across, top * down, width * across, height * down]
     scaled = annotation | {"bbox": [round(value, DIGITS) for value in bbox]}
-    if isinstance(area := annotation.get("area"), (int, float)):
+    if (area := as_number(annotation.get("area"))) is not None:
         scaled["area"] = round(area * across * down, DIGITS)
     outline = scaled.pop("segmentation", None)
     if isinstance(outline, list):

@@ -121,8 +121,8 @@ def folder_extras(plan: Plan, out: Path, entries: dict[Split, list[Entry]], root
         file = plan.places[split][1]
         (out / file).parent.mkdir(parents=True, exist_ok=True)
         with whole(out / file) as temporary:
-            if split == "val" and all(entry["files"] for entry in entries[split]):
-                shutil.copyfile(Path(root).expanduser() / file, temporary)
+            if split == "val" and plan.is_split and all(entry["files"] for entry in entries[split]):
+                shutil.copyfile(plan.sources[split], temporary)
             else:
-                write_coco(plan, split, root, [size for entry in entries[split] for size in entry["sizes"]], temporary)
+                write_coco(plan, split, [size for entry in entries[split] for size in entry["sizes"]], temporary)
     return [plan.places[split][1] for split in SPLITS]

@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from dotcom.annotations.boxes import Photos
 from dotcom.annotations.coco import read_coco
+from dotcom.annotations.coco_layout import find_coco
+from dotcom.annotations.folders import is_inside
 from dotcom.annotations.masks import class_names, mask_classes, read_masks
 from dotcom.data.folders import image_folder, imagenet
 from dotcom.errors import UsageError
@@ -54,7 +56,8 @@ class Plan:
         classes: Their names.
         pieces: Of each split, in the order of the data set.
         photos: Boxes of each split, of a set of boxes.
-        places: For boxes, the folder of images and the annotation file of each split, relative to the root.
+        places: For boxes, the folder of images and the annotation file of each split, relative to the prepared folder.
+        sources: For boxes, the annotation file of each split.
     """
 
     kind: str
@@ -62,6 +65,12 @@ class Plan:
     pieces: dict[Split, list[Piece]]
     photos: dict[Split, Photos] = field(default_factory=dict)
     places: dict[Split, tuple[str, str]] = field(default_factory=dict)
+    sources: dict[Split, Path] = field(default_factory=dict)
+
+    @property
+    def is_split(self) -> bool:
+        """Whether each split has annotations of its own."""
+        return len(set(self.sources.values())) == len(self.sources)
 
     @cached_property
     def names(self) -> dict[Split, set[str]]:
@@ -102,22 +111,25 @@ def labelled(published: Callable[..., Any]) -> Callable[[str, dict[str, Any]], P
 
 def boxed(root: str, options: dict[str, Any]) -> Plan:
     """A plan of photos with boxes in COCO's format."""
-    images, annotations = options["images"], options["annotations"]
-    photos = {split: read_coco(root, images, annotations, split) for split in SPLITS}
+    layout = find_coco(root, options["images"], options["annotations"])
+    photos = {split: read_coco(root, options["images"], options["annotations"], split) for split in SPLITS}
+    places = {split: (layout.images[split], layout.annotations[split]) for split in SPLITS}
+    if layout.single:  # the result has splits
+        places = {split: (split, f"{split}.json") for split in SPLITS}
+    for place in [place for pair in places.values() for place in pair]:
+        if not is_inside(place):
+            raise UsageError(f"data.dataset: {place} lies outside of data.root={root}; expected names within it")
     pieces = {}
     for split in SPLITS:
-        folder = Path(root).expanduser() / images[split]
+        folder = layout.root / layout.images[split]
         paths = [Path(os.path.relpath(photo.path, folder)).as_posix() for photo in photos[split].photos]
-        names = [f"{images[split]}/{path}" for path in paths]
-        outside = [name for name in [*names, annotations[split]] if ".." in PurePosixPath(name).parts or name[0] == "/"]
-        if outside:
-            raise UsageError(f"{annotations[split]}: {outside[0]} lies outside of {root}; expected names within it")
+        names = [str(PurePosixPath(places[split][0], path)) for path in paths]
         pieces[split] = [
             Piece(photo.path, name, jpeg, size=photo.size, keep=split == "val")
             for photo, name, jpeg in zip(photos[split].photos, names, as_jpegs(names), strict=True)
         ]
-    places = {split: (images[split], annotations[split]) for split in SPLITS}
-    return Plan("boxes", photos["train"].classes, pieces, photos, places)
+    sources = {split: layout.root / layout.annotations[split] for split in SPLITS}
+    return Plan("boxes", photos["train"].classes, pieces, photos, places, sources)
 
 
 def masked(root: str, options: dict[str, Any]) -> Plan:

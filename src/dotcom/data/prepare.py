@@ -20,6 +20,7 @@ EXTRA = 1.125  # shorter side over image_size: validation resizes to as much bef
 SMALL = {
     "voc": "its photos have 500x375 pixels or less: prepared ones would hardly be smaller",
     "voc_detection": "its photos have 500x375 pixels or less: prepared ones would hardly be smaller",
+    "yolo_format": "files in YOLO's format are read as they are only; export them in COCO's format to prepare them",
 }
 IN_MEMORY = "its images are small and lie in memory: there is nothing to prepare"
 
@@ -63,7 +64,7 @@ def checked(options: argparse.Namespace) -> dict[str, Any]:
         raise UsageError(f"--workers {options.workers}: expected a number above 0")
     refuse_place(options.out)
     data = composed(options)
-    if Path(root := str(data["root"])).expanduser().resolve() in options.out.resolve().parents[1:]:
+    if Path(root := str(data["root"])).expanduser().resolve() in options.out.resolve().parents:
         raise UsageError(f"--out {options.out}: it lies among the images of data.root={root}; expected it beside them")
     if options.shards:
         from dotcom.data.shards import check_extra

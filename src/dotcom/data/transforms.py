@@ -75,7 +75,7 @@ def augment_boxes(
     if zoom_out > 1:
         steps.append(v2.RandomZoomOut(fill=GREY, side_range=(1.0, zoom_out)))
     if iou_crop:
-        steps += [v2.RandomIoUCrop(), v2.SanitizeBoundingBoxes()]
+        steps += [IoUCrop(), v2.SanitizeBoundingBoxes()]
     steps += [
         v2.RandomHorizontalFlip(),
         v2.Resize((image_size, image_size), antialias=True),
@@ -115,6 +115,16 @@ def augment_masks(image_size: int, scale: tuple[float, float] = (0.5, 2.0), phot
 def whole_masks() -> v2.Compose:
     """Nothing: validation looks at images in their own size."""
     return v2.Compose([v2.ToPureTensor()])
+
+
+class IoUCrop(v2.RandomIoUCrop):  # type: ignore[misc]
+    """SSD's crop, but images of up to three pixels in height or width stay whole: a part could have no pixel."""
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        smallest = min(
+            side for image in flat_inputs if isinstance(image, tv_tensors.Image) for side in image.shape[-2:]
+        )
+        return super().make_params(flat_inputs) if self.min_scale * smallest >= 1 else {}
 
 
 class RandomScale(nn.Module):
