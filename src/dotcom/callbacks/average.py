@@ -33,11 +33,18 @@ class AverageBest(L.Callback):
         self.path = Path(folder) / "average.ckpt"
         self.best, self.monitor, self.sign = best or 0, monitor, 1 if mode == "max" else -1
         self.kept: list[tuple[float, int, dict[str, Tensor]]] = []  # score, epoch, weights; the best first
+        self.same_scores = True  # whether a checkpoint's epochs were chosen by this metric
 
     def state_dict(self) -> dict[str, Any]:
         return {"kept": self.kept} if self.best else {}
 
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        before = checkpoint.get("config", {}).get("callbacks", {}).get("average") or {}
+        self.same_scores = before.get("monitor", self.monitor) == self.monitor
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if not self.same_scores:
+            return
         self.kept = [(score, epoch, weights) for score, epoch, weights in state_dict.get("kept", [])][: self.best]
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

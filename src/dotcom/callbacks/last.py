@@ -13,7 +13,6 @@ from dotcom.callbacks.agreement import Agreement
 from dotcom.callbacks.randomness import draw_apart, random_states, set_random_states
 from dotcom.callbacks.stop import Stopped, StopRequest
 from dotcom.errors import UsageError
-from dotcom.optim import rate_factor
 
 
 class LastCheckpoint(L.Callback):
@@ -45,7 +44,7 @@ class LastCheckpoint(L.Callback):
         self.random_states: dict[str, Any] | None = None  # to go on with
         self.logged: dict[str, Any] = {}  # state of each logger to go on with
         self.place: dict[str, Any] | None = None  # in the epoch, to go on with
-        self.processes = 0  # that trained up to there
+        self.processes = self.steps = 0  # that trained up to there, and in how many steps an epoch; 0: not known
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if stage == "fit":
@@ -70,7 +69,8 @@ class LastCheckpoint(L.Callback):
             set_random_states(self.random_states, trainer.strategy.root_device)
         else:
             draw_apart(trainer.global_rank, trainer.global_step)
-            self._move_schedules(trainer, pl_module)
+        if self.processes not in (0, trainer.world_size) or self.steps not in (0, steps_of_epoch(trainer)):
+            self._move_schedules(trainer)
         trainer.fit_loop.epoch_loop.val_loop.batch_progress.total.reset_on_restart()  # see on_save_checkpoint
         if self.place and trainer.fit_loop.restarting and not trainer.is_last_batch:
             # Lightning would have done it, had the number of steps not been asked for before the checkpoint was read
@@ -82,18 +82,12 @@ class LastCheckpoint(L.Callback):
         if trainer.world_size > 1:
             self.agreement.ask(self.request.number, self._late())
 
-    def _move_schedules(self, trainer: L.Trainer, task: Any) -> None:
-        """After another number of processes, whose epochs had other lengths: to the same part of the training.
-
-        The rates that the checkpoint holds are those of its own batch; ``lr_scaling`` makes others of them.
-        """
-        if self.processes not in (0, trainer.world_size) and trainer.max_epochs:
-            factor = rate_factor(task.config, trainer.world_size) / rate_factor(task.config, self.processes)
+    def _move_schedules(self, trainer: L.Trainer) -> None:
+        """After epochs of another length (processes, ``data.batch_size``): to the same part of the training."""
+        if trainer.max_epochs:
             for config in trainer.lr_scheduler_configs:
                 part = trainer.current_epoch / trainer.max_epochs
-                scheduler: Any = config.scheduler
-                scheduler.last_epoch = round(part * trainer.estimated_stepping_batches)
-                scheduler.base_lrs = [rate * factor for rate in scheduler.base_lrs]
+                config.scheduler.last_epoch = round(part * trainer.estimated_stepping_batches)
 
     def _after_batch(self, trainer: L.Trainer) -> None:
         if trainer.world_size == 1:
@@ -143,6 +137,7 @@ class LastCheckpoint(L.Callback):
             (own,), states = states, [None] * trainer.world_size
             dist.all_gather_object(states, own)
         checkpoint["random_states"] = states
+        checkpoint["steps_of_epoch"] = steps_of_epoch(trainer)
         checkpoint["between_epochs"] = self.saving == "epoch"
         loggers: list[Any] = [logger for logger in trainer.loggers if hasattr(logger, "load_state_dict")]
         checkpoint["logged"] = {type(logger).__name__: logger.state_dict() for logger in loggers}
@@ -156,9 +151,10 @@ class LastCheckpoint(L.Callback):
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         states = checkpoint.get("random_states", [])
-        self.processes = len(states)
+        self.processes, self.steps = len(states), checkpoint.get("steps_of_epoch", 0)
+        seeds = {config.get("seed") for config in (checkpoint.get("config", {}), getattr(pl_module, "config", {}))}
         if self.processes == trainer.world_size:
-            self.random_states = states[trainer.global_rank]
+            self.random_states = states[trainer.global_rank] if len(seeds) == 1 else None  # else those of the new seed
         elif states and trainer.state.fn == "fit" and not checkpoint.get("between_epochs", True):
             raise UsageError(
                 f"ckpt_path={trainer.ckpt_path}: it is from within an epoch, which {len(states)} process(es) "
@@ -168,6 +164,12 @@ class LastCheckpoint(L.Callback):
         self.place = next(iter(checkpoint["loops"]["fit_loop"]["state_dict"].get("combined_loader", [])), None)
         if Path(str(trainer.ckpt_path)).absolute() == self.path.absolute():
             move_best(checkpoint["callbacks"], self.path.parent)
+
+
+def steps_of_epoch(trainer: L.Trainer) -> int:
+    """Optimiser steps of one epoch; 0 before the data are known."""
+    batches = trainer.num_training_batches
+    return 0 if batches == float("inf") else -(-int(batches) // trainer.accumulate_grad_batches)
 
 
 def move_best(states: dict[str, Any], folder: Path) -> None:

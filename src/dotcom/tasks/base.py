@@ -63,6 +63,7 @@ class Task(L.LightningModule):
             grouped_optimizer, optimizer, backbone_lr=backbone_lr, layer_decay=layer_decay, decayed=decayed
         )
         self.make_scheduler = scheduler
+        self.asked: list[dict[str, Any]] = []  # settings of each group of parameters, as the configuration has them
         self.config: dict[str, Any] = {}
         self.per_class: dict[str, dict[str, float]] = {}
 
@@ -80,13 +81,17 @@ class Task(L.LightningModule):
         optimizer = self.make_optimizer(self.model)
         for group in optimizer.param_groups:
             group["lr"] *= rate_factor(self.config, self.trainer.world_size)
+        self.asked = [settings_of(group) for group in optimizer.param_groups]
         steps = int(self.trainer.estimated_stepping_batches)
         scheduler = self.make_scheduler(optimizer, total_steps=steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"}}
 
     def on_train_start(self) -> None:
+        for optimizer in self.trainer.optimizers:
+            renew(optimizer, self.asked)
         scheduler: Any = self.lr_schedulers()
         if isinstance(scheduler, LambdaLR):  # a resumed, longer run is on another schedule than its checkpoint's rate
+            scheduler.base_lrs = [group["lr"] for group in self.asked]
             rates = zip(scheduler.optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
             for group, base, factor in rates:
                 group["lr"] = base * factor(scheduler.last_epoch)
@@ -122,6 +127,28 @@ class Task(L.LightningModule):
         """Names of the classes, from the data; empty without a data module."""
         data: Any = getattr(self.trainer, "datamodule", None)
         return data.classes if data else []
+
+
+def settings_of(group: dict[str, Any]) -> dict[str, Any]:
+    """What a group of an optimiser holds besides its parameters: ``lr``, ``weight_decay``, ``betas`` and so on."""
+    return {key: value for key, value in group.items() if key not in ("params", "initial_lr")}
+
+
+def renew(optimizer: Optimizer, asked: Sequence[dict[str, Any]]) -> None:
+    """Give an optimiser the settings that were asked for, in place of those that its state from a checkpoint brought.
+
+    Its moments stay. They are loaded once more, for ``fused`` has a say in where the count of steps lies.
+
+    Args:
+        optimizer: With the groups of parameters of ``asked``.
+        asked: The settings of each group; ``lr`` is its peak. The schedule multiplies ``initial_lr``, which gets it, too.
+    """
+    now = [settings_of(group) | {"lr": group.get("initial_lr", group["lr"])} for group in optimizer.param_groups]
+    if now != list(asked):
+        state = optimizer.state_dict()
+        for group, settings in zip(state["param_groups"], asked, strict=True):
+            group |= settings | {"initial_lr": settings["lr"]}
+        optimizer.load_state_dict(state)
 
 
 class MovingAverage(AveragedModel):

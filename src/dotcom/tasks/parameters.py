@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, get_args
 
+from omegaconf import ListConfig
 from torch import nn
 from torch.optim import Optimizer
 
@@ -45,6 +46,7 @@ def grouped_optimizer(
     optimizer = make([_group(groups[key], decays=key[1]) for key in keys])
     for group, (rate, _) in zip(optimizer.param_groups, keys, strict=True):
         group["lr"] *= rate
+        group |= {key: tuple(value) for key, value in group.items() if isinstance(value, ListConfig)}  # as betas
     return optimizer
 
 
