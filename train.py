@@ -12,7 +12,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from dotcom.checkpoint import changes
 from dotcom.config import checked, register_resolvers
+from dotcom.effects import check_effects, check_single
 from dotcom.errors import UsageError, one_line_errors, unmeasured
 from dotcom.hardware import gpus, keep_memory
 from dotcom.processes import PATIENCE, FolderLock, stop_with_parent
@@ -48,7 +50,13 @@ def checked_run(cfg: DictConfig) -> float:
     lock = FolderLock(Path(cfg.output_dir) / ".lock")
     if is_first():
         lock.acquire(PATIENCE)
-    config = checked(cfg, hydra.compose("config", overrides=chosen))
+    defaults = hydra.compose("config", overrides=chosen)
+    check_single(cfg, defaults)
+    config = checked(cfg, defaults)
+    if not config["sweep"] and HydraConfig.get().mode is RunMode.RUN:
+        check_effects(cfg, defaults, config, chosen)
+    if is_first() and (new := changes(config)):
+        print(f"goes on from {config['ckpt_path']} with {', '.join(new)}")
     sweeping = HydraConfig.get().mode is RunMode.MULTIRUN
     check_world(config["hardware"], "hydra.sweep.dir" if sweeping else "hydra.run.dir", given)
     record = Record(cfg.output_dir, config, dict(choices), overrides)

@@ -15,10 +15,10 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from dotcom.annotations import folders
-from dotcom.checkpoint import override_for
 from dotcom.config import METRICS, check_model, register_resolvers
 from dotcom.errors import CONF, SHARED, UsageError, explain
 from dotcom.models import Detector, Segmenter
+from dotcom.resume import override_for
 from files import make_coco, make_masks, make_voc, make_yolo
 
 GROUPS = {group.name: sorted(file.stem for file in group.glob("*.yaml")) for group in CONF.iterdir() if group.is_dir()}

@@ -6,27 +6,20 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from dotcom.errors import UsageError, spelled
-from dotcom.fingerprint import NEWER, scientific
 from dotcom.plain_pickle import read_plain
+from dotcom.resume import (
+    GROUPING,
+    NETWORK,
+    PLACE,
+    SAME_BACKBONE,
+    changed,
+    differing,
+    override_for,
+    own_settings,
+    select,
+)
 from dotcom.safetensors import SUFFIX, check_safetensors
 from dotcom.world import is_first
-
-SAME_BACKBONE = ("model._target_", "model.variant", "model.name", "block")  # or its weights would not fit
-# in how many groups an optimizer keeps its state, with what a run did that does not say
-GROUPING = {"backbone_lr": 1.0} | {key: NEWER[key] for key in ("layer_decay", "decayed")}
-MUST_MATCH = (
-    "task._target_",
-    *SAME_BACKBONE,
-    "co_bias",
-    "head",
-    "separable",
-    "auxiliary",
-    "loss",
-    "anchor_scales",
-    "extra_channels",
-    "data.num_classes",
-    "ema",
-)
 
 
 def check_files(config: dict[str, Any]) -> None:
@@ -37,7 +30,7 @@ def check_files(config: dict[str, Any]) -> None:
         raise UsageError("weights and ckpt_path: expected one; weights= starts a run, ckpt_path= resumes one")
     check_folder(config)
     own = config["resume"] and config["ckpt_path"] == str(Path(config["output_dir"]) / "last.ckpt")
-    same = own_settings(config) if own else MUST_MATCH
+    same = own_settings(config) if own else NETWORK
     for setting, keys, advice in (
         ("weights", SAME_BACKBONE, ""),
         ("ckpt_path", same, "" if own else ", or use weights= to start another network from it"),
@@ -63,13 +56,6 @@ def say_if_moved(config: dict[str, Any], before: dict[str, Any]) -> None:
     roots = [settings["data"]["root"] for settings in (before, config)]
     if roots[0] != roots[1] and is_first():
         print("warning: the run began with data.root={}, not {}; go on only if both hold the same".format(*roots))
-
-
-def own_settings(config: dict[str, Any]) -> tuple[str, ...]:
-    """The keys that must not change when a run goes on in its own folder, less those that only repeat another one."""
-    names = [*scientific(config), *(key for key in NEWER if key in config), "data.prepared.digest"]
-    keys = [key for key in dict.fromkeys(names) if key != "epochs" and not key.startswith(("task.", "trainer."))]
-    return tuple(key for key in keys if "." not in key or key.rpartition(".")[2] not in config)
 
 
 def check_folder(config: dict[str, Any]) -> None:
@@ -104,45 +90,41 @@ def check_resumable(where: str, content: dict[str, Any], config: dict[str, Any])
         raise UsageError(
             f"{where}: it has {done} epochs already; set epochs={least} or more, or fit=false to evaluate it"
         )
+    if not config["fit"]:
+        return
     stored, asked = (c.get("optimizer", {}).get("_target_") for c in (content["config"], config))
-    if config["fit"] and stored and stored != asked:
+    if stored and stored != asked:
         choice = stored.rpartition(".")[2].lower()
         raise UsageError(f"{where}: it was trained with {stored}, not {asked}; add optimizer={choice}")
     for key, usual in GROUPING.items():
         saved = content["config"].get(key, usual)
-        if config["fit"] and saved != config[key]:
+        if saved != config[key]:
             raise UsageError(f"{where}: its optimizer has other groups of parameters; add {key}={saved}")
+    if config["optimizer"].get("amsgrad") and not content["config"].get("optimizer", {}).get("amsgrad"):
+        raise UsageError(f"{where}: its optimizer kept no largest averages; leave out optimizer.amsgrad=true")
+    check_place(where, content, config)
+
+
+def check_place(where: str, content: dict[str, Any], config: dict[str, Any]) -> None:
+    """From within an epoch, a run goes on with what the place in it is counted in."""
+    before, now = OmegaConf.create(content["config"]), OmegaConf.create(config)
+    known = tuple(key for key in PLACE if select(before, key) is not None or key == "data.prepared.digest")
+    if not content.get("between_epochs", True):
+        elsewhere = ", or take a checkpoint from the end of an epoch, such as the last.ckpt of a run that has ended"
+        check_match(f"{where}, from within an epoch", before, now, known, elsewhere)
 
 
 def check_match(where: str, saved: DictConfig, asked: DictConfig, keys: tuple[str, ...], advice: str) -> None:
     """Raise UsageError, naming all that differs and what to add, unless both settings agree in ``keys``."""
-    if differing := [key for key in keys if select(saved, key) != select(asked, key)]:
-        holds = ", ".join(f"{key}={spelled(select(saved, key))}" for key in differing)
-        add = " ".join(dict.fromkeys(override_for(key, saved, asked) for key in differing))
+    if found := differing(saved, asked, keys):
+        holds = ", ".join(f"{key}={spelled(select(saved, key))}" for key in found)
+        add = " ".join(dict.fromkeys(override_for(key, saved, asked) for key in found))
         raise UsageError(f"{where}: it holds {holds}, unlike these settings; add {add}{advice}")
 
 
-def select(config: DictConfig, key: str) -> Any:
-    """A value by its dotted key; of the moving average, whether there is one."""
-    value = value_of(config, key)
-    return value is not None if key == "ema" else value
-
-
-def value_of(config: DictConfig, key: str) -> Any:
-    """A value by its dotted key; of a setting that came later, the value that means what was done before."""
-    value = OmegaConf.select(config, key)
-    return NEWER.get(key) if value is None else value
-
-
-def override_for(key: str, saved: DictConfig, asked: DictConfig) -> str:
-    """What to write on the command line to get a saved setting."""
-    if key.startswith("model."):
-        if not (variant := OmegaConf.select(saved, "model.variant")):
-            return f"model=timm name={OmegaConf.select(saved, 'model.name')}"
-        family = str(OmegaConf.select(saved, "model._target_")).removeprefix("dotcom.models.").partition(".")[0]
-        return f"model={family.lower()}_{variant}"
-    if key in ("task._target_", "data.num_classes") or key.startswith("data.prepared."):
-        source, wanted = (str(OmegaConf.select(config, "data.dataset._target_")) for config in (saved, asked))
-        root = OmegaConf.select(saved, "data.root")
-        return f"data.root={root}" if source == wanted else f"data={source.rpartition('.')[2]}"
-    return f"{key}={spelled(value_of(saved, key))}"
+def changes(config: dict[str, Any]) -> list[str]:
+    """What a run that goes on from ``ckpt_path`` in a new folder does otherwise than the run before; in words."""
+    path = config["ckpt_path"]
+    if not (config["fit"] and path) or config["resume"]:
+        return []
+    return changed(OmegaConf.create(read_plain("ckpt_path", path)["config"]), OmegaConf.create(config))

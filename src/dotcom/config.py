@@ -15,6 +15,7 @@ from dotcom.annotations.voc import voc_detection_classes
 from dotcom.annotations.voc_masks import voc_classes
 from dotcom.annotations.yolo import yolo_classes
 from dotcom.checkpoint import check_files
+from dotcom.effects import check_repeats
 from dotcom.errors import UsageError, did_you_mean, spelled
 from dotcom.hardware import found, loading_cores
 from dotcom.layout import class_folders
@@ -60,6 +61,7 @@ def checked(cfg: DictConfig, defaults: DictConfig) -> dict[str, Any]:
         UsageError: One line that names the key, what was expected and what to do.
     """
     check_keys(cfg, defaults)
+    check_repeats(cfg, defaults)
     check_types(cfg, defaults)
     config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True))
     metrics = METRICS[config["task"]["_target_"].rpartition(".")[2]]

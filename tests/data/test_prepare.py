@@ -19,7 +19,6 @@ from PIL import Image
 
 from conftest import REPO
 from dotcom.annotations.coco import read_coco
-from dotcom.checkpoint import own_settings
 from dotcom.data import preparation
 from dotcom.data.coco_scaled import annotation_scaled
 from dotcom.data.preparation import prepare
@@ -28,6 +27,7 @@ from dotcom.data.verification import verify
 from dotcom.errors import UsageError, explain
 from dotcom.fingerprint import fingerprint
 from dotcom.prepared import read_prepared
+from dotcom.resume import own_settings
 from files import make_coco, make_masks
 from test_checked import asked
 from test_conf import composed

@@ -7,11 +7,11 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from dotcom.checkpoint import NEWER, own_settings, select
 from dotcom.errors import UsageError
-from dotcom.fingerprint import fingerprint
+from dotcom.fingerprint import NEWER, fingerprint
 from dotcom.optim import rate_factor, warmup_cosine
 from dotcom.report import steps
+from dotcom.resume import own_settings, select
 from dotcom.tasks import Classification
 from test_checked import asked
 

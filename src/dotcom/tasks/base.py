@@ -141,7 +141,7 @@ def renew(optimizer: Optimizer, asked: Sequence[dict[str, Any]]) -> None:
 
     Args:
         optimizer: With the groups of parameters of ``asked``.
-        asked: The settings of each group; ``lr`` is its peak. The schedule multiplies ``initial_lr``, which gets it, too.
+        asked: The settings of each group; ``lr`` is its peak, from which the schedule starts (``initial_lr``).
     """
     now = [settings_of(group) | {"lr": group.get("initial_lr", group["lr"])} for group in optimizer.param_groups]
     if now != list(asked):

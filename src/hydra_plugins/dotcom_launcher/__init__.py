@@ -55,14 +55,17 @@ class DotcomLauncher(Launcher):
                 config.hydra.sweep.dir = str(Path(config.hydra.sweep.dir).with_name(sweep_name(base, self.swept)))
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        from dotcom.effects import check_sweep_effects
         from dotcom.sweep.grid import check_distinct, make_job
         from dotcom.sweep.session import Settings, sweep
 
         console, short = Console(stderr=True), len(job_overrides) < LONG
-        configs = [
+        checks = [
             self._checked(overrides)
             for overrides in track(job_overrides, "checking", disable=short or not console.is_terminal, console=console)
         ]
+        configs = [config for config, _ in checks]
+        check_sweep_effects([idle for _, idle in checks])
         jobs = [
             make_job(overrides, self.swept, config) for overrides, config in zip(job_overrides, configs, strict=True)
         ]
@@ -85,9 +88,10 @@ class DotcomLauncher(Launcher):
         value = self.config[name]
         return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
 
-    def _checked(self, overrides: Sequence[str]) -> dict[str, Any]:
-        """The configuration of a job, checked as the job itself will check it."""
+    def _checked(self, overrides: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
+        """The configuration of a job, checked as the job itself will check it, and what of it nothing reads."""
         from dotcom.config import checked
+        from dotcom.effects import idle_settings
         from dotcom.world import check_sweep
 
         _, cfg = self._plain(self.context.config_loader.load_sweep_config(self.config, list(overrides)))
@@ -97,7 +101,7 @@ class DotcomLauncher(Launcher):
             self.defaults[chosen] = compose("config", list(chosen))
         config = checked(cfg, self.defaults[chosen])
         check_sweep(config["hardware"])
-        return config
+        return config, idle_settings(cfg, self.defaults[chosen], config, chosen)
 
     def _plain(self, config: DictConfig) -> tuple[dict[str, Any], DictConfig]:
         """A configuration without Hydra's own part: resolved, and as it is."""
