@@ -17,6 +17,7 @@ from dotcom.config import checked, register_resolvers
 from dotcom.effects import check_effects, check_single
 from dotcom.errors import UsageError, one_line_errors, unmeasured
 from dotcom.hardware import gpus, keep_memory
+from dotcom.hints import check_flags, check_task
 from dotcom.processes import PATIENCE, FolderLock, stop_with_parent
 from dotcom.record import Record
 from dotcom.rollcall import roll_call
@@ -50,6 +51,7 @@ def checked_run(cfg: DictConfig) -> float:
     lock = FolderLock(Path(cfg.output_dir) / ".lock")
     if is_first():
         lock.acquire(PATIENCE)
+    check_task(choices)
     defaults = hydra.compose("config", overrides=chosen)
     check_single(cfg, defaults)
     config = checked(cfg, defaults)
@@ -174,4 +176,5 @@ def stopped(folder: str, stop: SystemExit) -> int:
 
 if __name__ == "__main__":
     with one_line_errors():
+        check_flags(sys.argv[1:])
         main()

@@ -18,6 +18,7 @@ from dotcom.checkpoint import check_files
 from dotcom.effects import check_repeats
 from dotcom.errors import UsageError, did_you_mean, spelled
 from dotcom.hardware import found, loading_cores
+from dotcom.hints import check_added
 from dotcom.layout import class_folders
 from dotcom.prepared import classes_of, note_prepared
 from dotcom.recipe import check_recipe
@@ -61,6 +62,7 @@ def checked(cfg: DictConfig, defaults: DictConfig) -> dict[str, Any]:
         UsageError: One line that names the key, what was expected and what to do.
     """
     check_keys(cfg, defaults)
+    check_added(cfg, defaults)
     check_repeats(cfg, defaults)
     check_types(cfg, defaults)
     config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True))

@@ -58,13 +58,16 @@ def explain(error: BaseException) -> str | None:
     if any(type(link).__name__ == "MisconfigurationException" for link in chain):  # Lightning
         if scored := re.search(r"ModelCheckpoint\(monitor='([^']+)'\)", str(chain[-1])):
             return unmeasured(scored[1])
-        return f"{flat(str(chain[-1]))} This machine may lack what hardware= and precision= ask for; try hardware=cpu"
+        return refused_by_trainer(flat(str(chain[-1])))
     if lost := next(filter(None, map(lost_process, chain)), None):
         return lost
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return unknown_choice(error.missing_cfg_file, error.options or ())
     if isinstance(error, OverrideParseException):
         return f"{error.override}: expected key=value; quote special characters, as in 'key=\"value\"'"
+    if several := re.search(r"Ambiguous value for argument '([^=]+)=(.*)'", str(error)):
+        key, values = several.groups()
+        return f"{key}={values}: several values; add -m to try each of them, or write a list as '{key}=[{values}]'"
     if "Config group override must be" in str(error):
         return "a group cannot be null: expected group=choice; python train.py --help lists the choices"
     if isinstance(error, ConfigCompositionException):
@@ -98,6 +101,17 @@ def raised_here(error: BaseException) -> bool:
     return trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("dotcom.")
 
 
+def refused_by_trainer(message: str) -> str:
+    """What Lightning says of a setting, with its name; of what the machine may lack, with what to try."""
+    from dotcom.hints import arguments_of  # it builds on this module
+
+    if re.search(r"accelerator|backend|device|gpu|cuda|mps|bf16|precision", message, re.IGNORECASE):
+        return f"{message} This machine may lack what hardware= and precision= ask for; try hardware=cpu"
+    words = set(re.findall(r"\w+", message))
+    named = [name for name in arguments_of("lightning.Trainer") or () if name in words]
+    return f"trainer.{max(named, key=len)}: {message}" if named else message
+
+
 def lost_process(error: BaseException) -> str | None:
     """The one line for what torch.distributed raises when processes do not find or lose each other, else None."""
     names, said = {kind.__name__ for kind in type(error).__mro__}, str(error)
@@ -129,24 +143,36 @@ def unknown_key(message: str) -> str:
     match = re.search(r"Could not override '([^']+)'", message)
     if not match:
         return flat(message)
+    from dotcom.hints import hint  # it builds on this module
+
     key = match[1]
-    known = known_keys()
+    config = default_settings()
+    known = known_keys(config)
+    values = [word.partition("=")[2] for word in sys.argv[1:] if word.partition("=")[0].lstrip("+") == key]
+    if line := hint(key, (values or ["VALUE"])[0], config, known):
+        return f"{line}{'' if line.endswith('?') else ';'} python train.py --help lists all"
     same_end = [name for name in known if name.endswith(f".{key}")]
-    hint = f"; did you mean {same_end[0]}?" if same_end else did_you_mean(key, known) or ";"
-    return f"{key}: no such setting{hint} python train.py --help lists all"
+    near = f"; did you mean {same_end[0]}?" if same_end else did_you_mean(key, known) or ";"
+    return f"{key}: no such setting{near} python train.py --help lists all"
 
 
-def known_keys() -> list[str]:
-    """Every group, and every dotted key of the choices on the command line, the short ones first."""
+def default_settings() -> dict[str, Any]:
+    """The settings of the choices on the command line, unresolved."""
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
     from omegaconf import OmegaConf
 
     GlobalHydra.instance().clear()
     groups = [folder.name for folder in CONF.iterdir() if folder.is_dir()]
-    chosen = [word for word in sys.argv[1:] if word.partition("=")[0] in groups and "," not in word]
+    chosen = [word for word in sys.argv[1:] if word.partition("=")[0] in groups and not set(",(") & set(word)]
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = OmegaConf.to_container(compose("config", chosen), resolve=False)
+        config: Any = OmegaConf.to_container(compose("config", chosen), resolve=False)
+    return dict(config)
+
+
+def known_keys(config: dict[str, Any]) -> list[str]:
+    """Every group, and every dotted key of the settings, the short ones first."""
+    groups = [folder.name for folder in CONF.iterdir() if folder.is_dir()]
     return sorted({*groups, *dotted(config)}, key=lambda key: (key.count("."), key))
 
 

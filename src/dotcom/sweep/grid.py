@@ -72,6 +72,15 @@ def parsed(given: Sequence[str], params: Mapping[str, Any] | None, loader: Confi
     return found
 
 
+def check_swept(overrides: Given) -> None:
+    """Raise UsageError for what a grid has no values of: an interval, or a pattern that nothing matches."""
+    for key, override in overrides.items():
+        if override.is_sweep_override() and not override.is_discrete_sweep():
+            raise UsageError(f"{override.input_line}: expected values, as in {key}=A,B or {key}=range(0,3)")
+        if override.is_sweep_override() and not values_of(override):
+            raise UsageError(f"{override.input_line}: it matches nothing; python train.py --help lists the choices")
+
+
 def swept_values(overrides: Given) -> dict[str, list[str]]:
     """Swept keys and their values as text."""
     swept = {key: values_of(override) for key, override in overrides.items() if override.is_sweep_override()}

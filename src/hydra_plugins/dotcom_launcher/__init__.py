@@ -41,13 +41,15 @@ class DotcomLauncher(Launcher):
     config: DictConfig
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        from dotcom.sweep.grid import check_repeated, first_job, parsed, sweep_name, swept_values
+        from dotcom.sweep.grid import check_repeated, check_swept, first_job, parsed, sweep_name, swept_values
 
         self.context, self.config = hydra_context, config
         self.defaults: dict[tuple[str, ...], DictConfig] = {}  # by the choices made
         given = list(map(str, config.hydra.overrides.task))
         check_repeated(given)
         overrides = parsed(given, config.hydra.sweeper.get("params"), hydra_context.config_loader)
+        if "BasicSweeper" in str(config.hydra.sweeper.get("_target_")):  # others draw from intervals, too
+            check_swept(overrides)
         self.swept = swept_values(overrides)
         if not self._given("hydra.sweep.dir="):
             base, _ = self._plain(hydra_context.config_loader.load_sweep_config(config, first_job(overrides)))
@@ -92,10 +94,12 @@ class DotcomLauncher(Launcher):
         """The configuration of a job, checked as the job itself will check it, and what of it nothing reads."""
         from dotcom.config import checked
         from dotcom.effects import idle_settings
+        from dotcom.hints import check_task
         from dotcom.world import check_sweep
 
         _, cfg = self._plain(self.context.config_loader.load_sweep_config(self.config, list(overrides)))
         choices = HydraConfig.get().runtime.choices
+        check_task(choices)
         chosen = tuple(text for text in overrides if text.partition("=")[0] in choices)
         if chosen not in self.defaults:
             self.defaults[chosen] = compose("config", list(chosen))
