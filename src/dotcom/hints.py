@@ -1,6 +1,7 @@
 """What somebody may have meant by a setting that there is not; nothing here imports torch."""
 
 import ast
+import difflib
 import importlib.util
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -228,22 +229,28 @@ def hint(key: str, value: str, config: Mapping[str, Any], known: Sequence[str]) 
     node: Any = config
     for part in parent.split(".") if parent else []:
         node = node.get(part, {}) if isinstance(node, Mapping) else {}
-    taken = arguments_of(str(node["_target_"])) if parent and isinstance(node, Mapping) and "_target_" in node else None
-    if taken and name in taken:
+    target = node.get("_target_") if parent and isinstance(node, Mapping) else None
+    taken = (arguments_of(str(target)) if target else None) or ()
+    if line := of_other_choices(key, known):
+        return line
+    if name in taken:
         return f"{key}: it is not among the settings yet; add it with a plus: +{key}={value}"
-    brought = brought_by()
-    if not any(own == key or own.endswith(f".{key}") for own in known):
-        key_there = next((other for other in sorted(brought) if other.endswith(f".{key}")), key)
-    else:
-        key_there = key
-    if choices := brought.get(key_there):
-        group = choices[0].partition("=")[0]
-        there = "it" if key_there == key else key_there
-        names = [choice.partition("=")[2] for choice in choices if choice.startswith(f"{group}=")]
-        return f"{key}: no such setting with the {group} of this run; {there} comes with {group}={' | '.join(names)}"
     if (other := meant(key)) and name != other:
         return f"{key}: no such setting; did you mean {other}?"
-    if taken and (near := did_you_mean(name, [*taken, *node])):
-        word = near.removeprefix("; did you mean ").removesuffix("?")
-        return f"{key}: no such setting; did you mean {'' if word in node else '+'}{parent}.{word}?"
-    return None
+    if near := difflib.get_close_matches(name, [*taken, *node], n=1) if taken else []:
+        return f"{key}: no such setting; did you mean {'' if near[0] in node else '+'}{parent}.{near[0]}?"
+    close = difflib.get_close_matches(key, [*known, *MEANT], n=1)
+    return f"{key}: no such setting; did you mean {MEANT[close[0]]}?" if close and close[0] in MEANT else None
+
+
+def of_other_choices(key: str, known: Sequence[str]) -> str | None:
+    """Which choices bring a key that those of this run do not bring, or None."""
+    brought, full = brought_by(), key
+    if key not in brought and not any(own.endswith(f".{key}") for own in known):
+        full = next((other for other in sorted(brought) if other.endswith(f".{key}")), key)
+    if full not in brought:
+        return None
+    group = brought[full][0].partition("=")[0]
+    names = [choice.partition("=")[2] for choice in brought[full] if choice.startswith(f"{group}=")]
+    there = "it" if full == key else full
+    return f"{key}: no such setting with the {group} of this run; {there} comes with {group}={' | '.join(names)}"
