@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from dotcom.allowed import CHOICES, METRICS, RANGES
+from dotcom.allowed import CHOICES, METRICS, RANGES, WHOLE
 from dotcom.annotations.coco import coco_classes
 from dotcom.annotations.masks import mask_classes
 from dotcom.annotations.voc import voc_detection_classes
@@ -22,6 +22,7 @@ from dotcom.hints import check_added
 from dotcom.layout import class_folders
 from dotcom.prepared import classes_of, note_prepared
 from dotcom.recipe import check_recipe
+from dotcom.values import check_reach, check_values
 from dotcom.world import launched
 
 GROUPS = ("task", "data", "trainer", "callbacks", "logger")
@@ -64,6 +65,7 @@ def checked(cfg: DictConfig, defaults: DictConfig) -> dict[str, Any]:
     check_keys(cfg, defaults)
     check_added(cfg, defaults)
     check_repeats(cfg, defaults)
+    check_values(cfg, defaults)
     check_types(cfg, defaults)
     config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True))
     metrics = METRICS[config["task"]["_target_"].rpartition(".")[2]]
@@ -79,6 +81,7 @@ def checked(cfg: DictConfig, defaults: DictConfig) -> dict[str, Any]:
     check_model(config)
     check_checkpointing(config)
     check_recipe(config)
+    check_reach(cfg, defaults, config)
     note_prepared(config["data"])
     check_files(config)
     return config
@@ -124,11 +127,13 @@ def check_types(cfg: DictConfig, defaults: DictConfig) -> None:
     """Compare every value that differs from its default with the default's type."""
     for key, value in leaves(cfg):
         default = OmegaConf.select(defaults, key, throw_on_resolution_failure=False)
-        if key in CHOICES or key == "monitor" or key in UNTYPED or default is None or value == default:
+        if key in WHOLE and not (value is None or fits(value, 1)):
+            raise UsageError(f"{key}={spelled(value)}: expected a whole number, or null")
+        if key in CHOICES or key == "monitor" or key in UNTYPED or default is None:
             continue
         expected = expected_type(default)
         if expected and not fits(value, default):
-            raise UsageError(f"{key}={value}: expected {expected}, such as the default {default}")
+            raise UsageError(f"{key}={spelled(value)}: expected {expected}, such as the default {spelled(default)}")
 
 
 def check_ranges(cfg: DictConfig) -> None:

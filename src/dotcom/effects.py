@@ -38,7 +38,7 @@ def repeats(node: DictConfig, prefix: str = "") -> Iterator[tuple[str, str]]:
         if isinstance(raw, DictConfig) and not raw._is_interpolation():
             yield from repeats(raw, f"{key}.")
         elif key.startswith(REPEATING):
-            source = re.fullmatch(r"\$\{([a-z_.]+)\}", str(raw._value()))  # type: ignore[union-attr]
+            source = re.fullmatch(r"\$\{(?:\w+:\$\{)?([a-z_.]+)\}+", str(raw._value()))  # type: ignore[union-attr]
             if source and source[1] not in LENT:
                 yield key, source[1]
 

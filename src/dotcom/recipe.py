@@ -17,15 +17,15 @@ def check_recipe(config: dict[str, Any]) -> None:
     """
     sizes = config["multi_scale"]
     many = isinstance(sizes, list) and bool(sizes)
-    if sizes is not None and not (many and all(whole(size) and size > 0 and size % 32 == 0 for size in sizes)):
-        raise UsageError(f"multi_scale={spelled(sizes)}: expected multiples of 32 above 0, such as [192,224,256]")
+    if sizes is not None and not (many and all(whole(size) and 0 < size <= 8192 and size % 32 == 0 for size in sizes)):
+        raise UsageError(
+            f"multi_scale={spelled(sizes)}: expected multiples of 32 above 0, up to 8192, such as [192,224,256]"
+        )
     first, full = config["progressive"], config["image_size"]
     if first is not None and not (whole(first) and first < full):
         raise UsageError(f"progressive={first}: expected less than image_size={full}, the size that it rises to")
     if first is None and config["progressive_until"] != NEWER["progressive_until"]:
         raise UsageError("progressive_until: expected progressive= with it, the size of the first epochs")
-    if config["average_best"] is not None and not whole(config["average_best"]):
-        raise UsageError(f"average_best={config['average_best']}: expected a whole number, of the best epochs")
     if "teacher" in config:
         check_teacher(config)
 

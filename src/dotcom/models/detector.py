@@ -70,8 +70,8 @@ class Detector(SSD):  # type: ignore[misc]
         backbone = backbone.keep(backbone.strides.index(STRIDES[-1]) + 1)
         widths = [*backbone.channels[-2:], *extra_channels]
         smallest, largest = anchor_scales
-        if not 0 < smallest < largest <= 1:
-            raise ValueError(f"anchor_scales must be two rising numbers above 0, up to 1, got {list(anchor_scales)}")
+        if not 0 < smallest < largest <= 2:  # MobileViT's own are 0.1 and 1.05
+            raise ValueError(f"anchor_scales must be two rising numbers above 0, up to 2, got {list(anchor_scales)}")
         anchors = DefaultBoxGenerator([[2, 3]] * len(widths), min_ratio=smallest, max_ratio=largest)
         norm = partial(nn.BatchNorm2d, eps=0.001, momentum=0.03)
         head = SSDLiteHead(widths, anchors.num_anchors_per_location(), num_classes + 1, norm)
