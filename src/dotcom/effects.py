@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import Container, DictConfig, OmegaConf
 
 from dotcom.errors import UsageError, spelled
 from dotcom.plain_pickle import read_plain
@@ -22,10 +22,11 @@ OF_A_SWEEP = ("slots", "retry", "status", "plan", "job_timeout")
 def check_repeats(cfg: DictConfig, defaults: DictConfig) -> None:
     """What only repeats another setting was not set by itself: a run would record one and do the other."""
     for key, source in repeats(defaults):
-        parent, _, name = key.rpartition(".")
-        node = OmegaConf.select(cfg, parent)
-        if node is not None and name in node and not OmegaConf.is_interpolation(node, name):
-            value = spelled(node[name])
+        node: Any = cfg
+        for part in key.split("."):
+            node = node._get_node(part, validate_access=False) if isinstance(node, DictConfig) else None
+        if node is not None and not node._is_interpolation():
+            value = spelled(node if isinstance(node, Container) else node._value())
             raise UsageError(f"{key}={value}: it repeats {source}; set {source}={value} instead")
     if cfg.pyramid != defaults.pyramid:
         raise UsageError(f"pyramid={spelled(cfg.pyramid)}: the task sets it; leave it out")
@@ -124,7 +125,7 @@ def given(cfg: DictConfig, defaults: DictConfig, prefix: str = "") -> set[str]:
     found = set()
     for name in map(str, cfg):
         key = f"{prefix}{name}"
-        mine, usual = cfg._get_node(name), defaults._get_node(name) if name in defaults else None
+        mine, usual = cfg._get_node(name), defaults._get_node(name, validate_access=False)
         if isinstance(mine, DictConfig) and isinstance(usual, DictConfig) and not mine._is_interpolation():
             found |= given(mine, usual, f"{key}.")
         elif usual is None or mine != usual:

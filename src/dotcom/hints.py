@@ -207,11 +207,12 @@ def check_added(cfg: Any, defaults: Any, prefix: str = "") -> None:
     """
     for name in map(str, cfg):
         key, mine = f"{prefix}{name}", cfg._get_node(name)
-        usual = defaults._get_node(name) if hasattr(defaults, "keys") and name in defaults else None
-        if usual is None and prefix and "_target_" in cfg and not name.startswith("_"):
-            taken = arguments_of(str(cfg["_target_"]))
+        usual = defaults._get_node(name, validate_access=False) if hasattr(defaults, "_get_node") else None
+        target = cfg._get_node("_target_", validate_access=False)
+        if usual is None and prefix and target is not None and not name.startswith("_"):
+            taken = arguments_of(str(target))
             if taken is not None and name not in taken:
-                raise UsageError(f"{key}: {cfg['_target_']} takes no {name}{did_you_mean(name, taken)}")
+                raise UsageError(f"{key}: {target} takes no {name}{did_you_mean(name, taken)}")
         if hasattr(mine, "keys") and not mine._is_interpolation() and not mine._is_none():
             check_added(mine, usual if usual is not None else {}, f"{key}.")
 
