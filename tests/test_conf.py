@@ -38,6 +38,7 @@ FILES: dict[str, tuple[Callable[[Path], Path], list[str]]] = {  # what makes a r
     "voc_detection": (make_voc, []),
     "yolo_format": (make_yolo, []),
 }
+ON_PHOTOS = ("imagenet", "imagenet_readme", "image_folder", "co_bias", "blocks", "sizes")
 EMBEDDED = ("fashion", "fashion_boxes", "fashion_masks")  # one of each task
 
 
@@ -67,7 +68,7 @@ def needed(tmp_path, photos) -> Callable[[str, str], list[str]]:
             return [f"data.root={make(tmp_path)}", *rest]
         if (group, choice) == ("model", "timm"):
             return ["name=repvit_m1_0"]
-        return [f"data.root={photos}"] if choice in ("imagenet", "image_folder", "co_bias", "blocks", "sizes") else []
+        return [f"data.root={photos}"] if choice in ON_PHOTOS else []
 
     return say
 
@@ -174,7 +175,8 @@ def raw_leaves(cfg: DictConfig) -> list[tuple[str, str]]:
 def test_experiment_imagenet__is_the_recipe_of_the_original(photos):
     cfg = composed("experiment=imagenet", f"data.root={photos}")
     assert cfg.model.variant == "base"
-    assert (cfg.hardware.devices, cfg.data.batch_size, cfg.epochs) == (2, 128, 100)
+    assert (cfg.hardware.devices, cfg.data.batch_size, cfg.epochs) == (2, 64, 100)  # 128 a step, as its code
+    assert cfg.lr_batch == 128
     assert (cfg.optimizer._target_, cfg.optimizer.lr, cfg.optimizer.weight_decay) == ("torch.optim.AdamW", 1e-3, 5e-3)
     assert cfg.scheduler.warmup * cfg.epochs == 10
     assert cfg.scheduler.floor * cfg.optimizer.lr == pytest.approx(1e-6)
@@ -182,8 +184,16 @@ def test_experiment_imagenet__is_the_recipe_of_the_original(photos):
     assert cfg.data.val_transform.resize == 288
 
 
-def test_experiment_co_bias__uses_the_recipe_of_imagenet(photos):
-    one, other = (composed(f"experiment={name}", f"data.root={photos}") for name in ("imagenet", "co_bias"))
+def test_experiment_imagenet_readme__differs_in_the_batch_alone(photos):
+    one, other = (composed(f"experiment={name}", f"data.root={photos}") for name in ("imagenet", "imagenet_readme"))
+    assert (other.hardware.devices, other.data.batch_size, other.lr_batch) == (2, 128, 256)
+    other.data.batch_size, other.lr_batch = one.data.batch_size, one.lr_batch
+    assert one == other
+
+
+@pytest.mark.parametrize("name", ["co_bias", "blocks", "sizes"])
+def test_studies__use_the_recipe_of_imagenet(name, photos):
+    one, other = (composed(f"experiment={each}", f"data.root={photos}") for each in ("imagenet", name))
     assert other.hardware.devices * other.data.batch_size == one.hardware.devices * one.data.batch_size
     assert other.optimizer == one.optimizer
     assert (other.epochs, other.precision, other.scheduler) == (one.epochs, one.precision, one.scheduler)

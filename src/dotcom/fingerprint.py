@@ -49,6 +49,7 @@ NEWER: dict[str, Any] = {  # settings younger than some runs, and the values tha
     "sync_batchnorm": False,
     "teacher": None,
 }
+NEWER_OF_MODEL: dict[str, Any] = {"two_way": True}  # likewise, of the settings below model.
 SPELLED = ("max_epochs", "accumulate_grad_batches", "gradient_clip_val")  # epochs, accumulate and clip say the same
 LENGTH = ("max_steps", "max_time", "limit_train_batches", "limit_val_batches", "overfit_batches")
 DIGITS = 8
@@ -68,7 +69,15 @@ def scientific(config: Mapping[str, Any]) -> dict[str, Any]:
     left_out = PLUMBING_KEYS | {key for key, value in NEWER.items() if config.get(key, value) == value}
     if config.get("lr_scaling") is None:
         left_out.add("lr_batch")  # nobody reads it
-    return {key: value for key, value in sorted(flat(own)) if not left_out & set(key.split("."))}
+    return {
+        key: value for key, value in sorted(flat(own)) if not (left_out & set(key.split(".")) or is_usual(key, value))
+    }
+
+
+def is_usual(key: str, value: Any) -> bool:
+    """Whether a setting of the network came later, and its value means what was done before."""
+    group, _, name = key.rpartition(".")
+    return group in ("model", "task.model.backbone") and name in NEWER_OF_MODEL and value == NEWER_OF_MODEL[name]
 
 
 def fingerprint(config: Mapping[str, Any]) -> str:

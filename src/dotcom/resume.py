@@ -13,12 +13,14 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from dotcom.errors import spelled
-from dotcom.fingerprint import NEWER, PLUMBING, PLUMBING_KEYS, scientific
+from dotcom.fingerprint import NEWER, NEWER_OF_MODEL, PLUMBING, PLUMBING_KEYS, scientific
 
 SAME_BACKBONE = ("model._target_", "model.variant", "model.name", "block")  # or its weights would not fit
+SWITCHES = ("model.two_way",)  # of one network alone; its weights fit, but mean something else
 NETWORK = (
     "task._target_",
     *SAME_BACKBONE,
+    *SWITCHES,
     "co_bias",
     "head",
     "separable",
@@ -178,11 +180,14 @@ def select(config: DictConfig, key: str) -> Any:
 def value_of(config: DictConfig, key: str) -> Any:
     """A value by its dotted key; of a setting that came later, the value that means what was done before."""
     value = OmegaConf.select(config, key)
-    return NEWER.get(key.rpartition(".")[2]) if value is None else value
+    group, _, name = key.rpartition(".")
+    return (NEWER_OF_MODEL if group == "model" else NEWER).get(name) if value is None else value
 
 
 def override_for(key: str, saved: DictConfig, asked: DictConfig) -> str:
     """What to write on the command line to get a saved setting."""
+    if key in SWITCHES:
+        return f"{key}={spelled(value_of(saved, key))}"
     if key.startswith("model."):
         if not (variant := OmegaConf.select(saved, "model.variant")):
             return f"model=timm name={OmegaConf.select(saved, 'model.name')}"

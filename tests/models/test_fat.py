@@ -1,12 +1,18 @@
-"""FAT is the network that was published: its size, its cost, and two contexts that modulate each other."""
+"""FAT is the network that was released: its size, its cost, and what it computes."""
 
+import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 
+from dotcom.fingerprint import fingerprint
 from dotcom.models import FAT, Classifier, Detector, FATConfig, Segmenter
+from dotcom.models.checkpoint import from_config
 from dotcom.models.cost import macs, parameters
 from dotcom.models.fat import KERNELS, SAMPLING, VARIANTS, AdaptiveAttention, ConvPerceptron, Mixer, modulated, sampler
+from dotcom.resume import NETWORK, differing, override_for
+from test_conf import composed
 
 # parameters, and the paper's figures: millions of parameters, G multiply-accumulates at 224
 PUBLISHED = {"b0": (4_485_848, 4.5, 0.7), "b1": (7_808_560, 7.8, 1.2), "b2": (13_451_848, 13.5, 2.0)}
@@ -106,21 +112,60 @@ def test_modulation__weights_each_context_by_the_other():
 
 
 @torch.no_grad()
-def test_attention__depends_on_both_directions():
-    """The output is the product of both contexts and of both gates: worked out by hand from the parts."""
-    attention = AdaptiveAttention(8, heads=2, kernel_size=3, sampling=1).eval()
-    x = torch.rand(1, 8, 4, 4)
-    query = attention.query(x)
-    key, value = attention.key_value(x).split(8, dim=1)
-    local = attention.local(query)
-    local = local * local.sigmoid()
-    heads = [
-        torch.softmax(q.T @ k / 2, dim=-1) @ v.T  # width 4 to a head, so 4 ** 0.5
-        for q, k, v in zip(*(t[0].flatten(1).split(4) for t in (query, key, value)), strict=True)
-    ]
-    world = torch.cat(heads, dim=1).T.reshape(1, 8, 4, 4)
-    expected = attention.out(local * world.sigmoid() * world * local.sigmoid())
-    torch.testing.assert_close(attention(x), expected)
+@pytest.mark.parametrize("two_way", [False, True])
+def test_attention__is_the_formula_worked_out_by_hand(two_way):
+    """out(local * sigmoid(world) * world), and times sigmoid(local) with both directions; in NumPy, pixel by pixel."""
+    attention = AdaptiveAttention(8, heads=2, kernel_size=3, sampling=1, two_way=two_way).double().eval()
+    images = torch.rand(1, 8, 4, 4, dtype=torch.float64)
+    weights = {name: value.numpy() for name, value in attention.state_dict().items()}
+    x = images[0].numpy().reshape(8, 16)
+
+    def linear(name: str, values: np.ndarray) -> np.ndarray:
+        return weights[f"{name}.weight"][:, :, 0, 0] @ values + weights[f"{name}.bias"][:, None]
+
+    query, key_value = linear("query", x), linear("key_value", x)
+    key, value = key_value[:8], key_value[8:]
+    world = np.zeros((8, 16))
+    for head in (slice(0, 4), slice(4, 8)):
+        for pixel in range(16):
+            likeness = np.array([query[head, pixel] @ key[head, other] for other in range(16)]) / 2  # 4 ** 0.5
+            shares = np.exp(likeness) / np.exp(likeness).sum()
+            world[head, pixel] = value[head] @ shares
+    padded = np.pad(query.reshape(8, 4, 4), ((0, 0), (1, 1), (1, 1)))
+    local = np.zeros((8, 4, 4))
+    for channel, row, column in np.ndindex(8, 4, 4):
+        window = padded[channel, row : row + 3, column : column + 3]
+        local[channel, row, column] = (window * weights["local.weight"][channel, 0]).sum() + weights["local.bias"][
+            channel
+        ]
+    local = local.reshape(8, 16)
+    local = local / (1 + np.exp(-local))  # SiLU
+    joined = local / (1 + np.exp(-world)) * world
+    joined = joined / (1 + np.exp(-local)) if two_way else joined
+    expected = linear("out", joined).reshape(8, 4, 4)
+    np.testing.assert_allclose(attention(images)[0].numpy(), expected, rtol=1e-12, atol=1e-14)
+
+
+def test_switch__is_off_in_every_size_and_costs_no_parameter():
+    with torch.device("meta"):
+        usual, both = FAT.from_variant("b0"), FAT.from_variant("b0", two_way=True)
+    assert {layer.two_way for layer in usual.modules() if isinstance(layer, AdaptiveAttention)} == {False}
+    assert {layer.two_way for layer in both.modules() if isinstance(layer, AdaptiveAttention)} == {True}
+    assert usual.state_dict().keys() == both.state_dict().keys()
+
+
+def test_earlier_checkpoints__go_on_computing_what_they_were_trained_with():
+    """Runs before the switch weighted both ways; their weights would fit, and mean something else."""
+    run = OmegaConf.to_container(composed("model=fat_b0", "data=fashion"), resolve=True)
+    earlier = {**run["task"]["model"], "weights": None}
+    earlier["backbone"] = {key: value for key, value in earlier["backbone"].items() if key != "two_way"}
+    for model, expected in ((run["task"]["model"], {False}), (earlier, {True})):
+        network = from_config(model, "a test")
+        assert {layer.two_way for layer in network.modules() if isinstance(layer, AdaptiveAttention)} == expected
+    saved = {**run, "model": earlier["backbone"]}
+    assert fingerprint(run) != fingerprint(saved) == fingerprint({**run, "model": {**run["model"], "two_way": True}})
+    assert differing(OmegaConf.create(saved), OmegaConf.create(run), NETWORK) == ["model.two_way"]
+    assert override_for("model.two_way", OmegaConf.create(saved), OmegaConf.create(run)) == "model.two_way=true"
 
 
 @torch.no_grad()

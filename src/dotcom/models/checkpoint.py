@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from dotcom.errors import UsageError, flat
+from dotcom.fingerprint import NEWER_OF_MODEL
 from dotcom.models.classifier import Classifier
 from dotcom.models.detector import Detector
 from dotcom.models.dotcom import DoTCoM
@@ -25,7 +26,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {  # a checkpoint may name these
 BACKBONES: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
     "dotcom.models.DoTCoM.from_variant": (DoTCoM.from_variant, ("variant", "block", "co_bias")),
     "dotcom.models.EdgeViT.from_variant": (EdgeViT.from_variant, ("variant",)),
-    "dotcom.models.FAT.from_variant": (FAT.from_variant, ("variant",)),
+    "dotcom.models.FAT.from_variant": (FAT.from_variant, ("variant", "two_way")),
     "dotcom.models.TimmBackbone": (TimmBackbone, ("name", "pyramid", "image_size")),
 }
 
@@ -70,6 +71,6 @@ def from_config(model: Mapping[str, Any], source: str) -> nn.Module:
     if (target := model["backbone"]["_target_"]) not in BACKBONES:
         raise ValueError(f"{source} names the backbone {target!r}, expected one of {tuple(BACKBONES)}")
     make, keys = BACKBONES[target]
-    backbone = make(**{key: model["backbone"][key] for key in keys})
+    backbone = make(**{key: model["backbone"].get(key, NEWER_OF_MODEL.get(key)) for key in keys})
     options = {key: value for key, value in model.items() if key not in ("_target_", "backbone", "weights")}
     return NETWORKS[model["_target_"]](backbone, **options)

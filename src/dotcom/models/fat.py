@@ -1,9 +1,9 @@
-"""FAT, a peer: local convolution and global attention that modulate each other, both ways.
+"""FAT, a peer: local convolution and global attention, joined by modulation.
 
 Every tensor has at most four dimensions. Shapes: B batch, C channels, H W pixels of a map, N pixels, M sampled pixels.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal, Self
 
@@ -25,11 +25,17 @@ EXPANSION = 4  # hidden width of every perceptron, as a multiple of C
 
 @dataclass(frozen=True, kw_only=True)
 class FATConfig:
-    """Widths in channels, attention heads and number of blocks of the four stages."""
+    """Widths in channels, attention heads and number of blocks of the four stages; and a switch.
+
+    Attributes:
+        two_way: Weight the global context by the local one as well. The paper draws it, the released code leaves it
+            out, and the published accuracies are those of the released code.
+    """
 
     channels: tuple[int, int, int, int]
     heads: tuple[int, int, int, int]
     depths: tuple[int, int, int, int] = (2, 2, 6, 2)
+    two_way: bool = False
 
 
 VARIANTS: dict[FATVariant, FATConfig] = {
@@ -48,22 +54,23 @@ class AdaptiveAttention(nn.Module):
     """Fully adaptive self-attention: (B, C, H, W) -> (B, C, H, W).
 
     All pixels ask; keys and values come from a finely down-sampled map. A depthwise convolution of the queries,
-    modulated by itself, is the local context. Each of the two contexts is then weighted by the other.
+    modulated by itself, is the local context. The output is out(local * sigmoid(world) * world), where world is the
+    global context.
 
-    Source: FAT (arXiv:2306.00396), FASA.
-    Note: the published code leaves out the weighting of the global context by the local one; we keep both directions,
-        which the paper is named after. Neither costs a parameter or a multiply-accumulate that is counted.
+    Source: FAT (arXiv:2306.00396), FASA, as the released code computes it.
 
     Args:
         channels: C, divisible by ``heads``.
         heads: Number of attention heads.
         kernel_size: Of the local convolution.
         sampling: 1, 2, 4 or 8: side in pixels of what one key and value stand for.
+        two_way: Multiply by sigmoid(local), too; see ``FATConfig``.
     """
 
-    def __init__(self, channels: int, heads: int, kernel_size: int, sampling: int) -> None:
+    def __init__(self, channels: int, heads: int, kernel_size: int, sampling: int, two_way: bool = False) -> None:
         super().__init__()
         self.heads = heads
+        self.two_way = two_way
         self.query = nn.Conv2d(channels, channels, 1)
         self.sample = sampler(channels, sampling)
         self.key_value = nn.Conv2d(channels, 2 * channels, 1)
@@ -75,7 +82,7 @@ class AdaptiveAttention(nn.Module):
         key, value = self.key_value(self.sample(x)).chunk(2, dim=1)
         local = F.silu(self.local(query))
         world = self.attend(query, key, value)
-        return self.out(modulated(local, world) * modulated(world, local))
+        return self.out(modulated(local, world) * (modulated(world, local) if self.two_way else world))
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Attention of N pixels to M: (B, C, H, W), twice (B, C, H', W') -> (B, C, H, W)."""
@@ -108,11 +115,11 @@ def sampler(channels: int, sampling: int) -> nn.Sequential:
 class Mixer(nn.Module):
     """First half of a block, between pixels: position by a depthwise convolution, then attention; both residual."""
 
-    def __init__(self, channels: int, heads: int, kernel_size: int, sampling: int) -> None:
+    def __init__(self, channels: int, heads: int, kernel_size: int, sampling: int, two_way: bool = False) -> None:
         super().__init__()
         self.position = depthwise(channels, kernel_size)
         self.norm = nn.GroupNorm(1, channels)
-        self.attention = AdaptiveAttention(channels, heads, kernel_size, sampling)
+        self.attention = AdaptiveAttention(channels, heads, kernel_size, sampling, two_way)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.position(x)
@@ -176,7 +183,8 @@ class FAT(Staged):
         starts = [nn.Identity(), *(ConvPerceptron(before, after, 2) for before, after in pairwise(widths))]
         stages = []
         for i, width in enumerate(widths):
-            mixers = [Mixer(width, config.heads[i], KERNELS[i], SAMPLING[i]) for _ in range(config.depths[i])]
+            settings = (width, config.heads[i], KERNELS[i], SAMPLING[i], config.two_way)
+            mixers = [Mixer(*settings) for _ in range(config.depths[i])]
             between = [layer for mixer in mixers[:-1] for layer in (mixer, ConvPerceptron(width, width))]
             stages.append(nn.Sequential(starts[i], *between, mixers[-1]))
         stages[-1].extend([ConvPerceptron(widths[-1], widths[-1]), nn.GroupNorm(1, widths[-1])])
@@ -184,8 +192,8 @@ class FAT(Staged):
         init_weights(self, "backbone")
 
     @classmethod
-    def from_variant(cls, variant: FATVariant) -> Self:
-        """Build a published size."""
+    def from_variant(cls, variant: FATVariant, two_way: bool = False) -> Self:
+        """Build a published size; ``two_way`` as in ``FATConfig``."""
         if variant not in VARIANTS:
             raise ValueError(f"variant must be one of {tuple(VARIANTS)}, got {variant!r}")
-        return cls(VARIANTS[variant])
+        return cls(replace(VARIANTS[variant], two_way=two_way))
