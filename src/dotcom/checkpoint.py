@@ -12,11 +12,13 @@ from dotcom.resume import (
     NETWORK,
     PLACE,
     SAME_BACKBONE,
+    Compared,
     changed,
     differing,
     override_for,
     own_settings,
     select,
+    value_of,
 )
 from dotcom.safetensors import SUFFIX, check_safetensors
 from dotcom.world import is_first
@@ -44,7 +46,7 @@ def check_files(config: dict[str, Any]) -> None:
             where = f"hydra.run.dir={config['output_dir']}" if own and setting == "ckpt_path" else f"{setting}={path}"
             if setting == "ckpt_path" or (isinstance(content, dict) and "config" in content):
                 saved = OmegaConf.create(config_of(setting, path, content))
-                check_match(where, saved, OmegaConf.create(config), keys, advice)
+                check_match(where, saved, OmegaConf.create(config), keys, advice, value_of if own else select)
             if setting == "ckpt_path":
                 check_resumable(where, content, config)
             if setting == "ckpt_path" and own:
@@ -114,10 +116,12 @@ def check_place(where: str, content: dict[str, Any], config: dict[str, Any]) -> 
         check_match(f"{where}, from within an epoch", before, now, known, elsewhere)
 
 
-def check_match(where: str, saved: DictConfig, asked: DictConfig, keys: tuple[str, ...], advice: str) -> None:
+def check_match(
+    where: str, saved: DictConfig, asked: DictConfig, keys: tuple[str, ...], advice: str, same: Compared = select
+) -> None:
     """Raise UsageError, naming all that differs and what to add, unless both settings agree in ``keys``."""
-    if found := differing(saved, asked, keys):
-        holds = ", ".join(f"{key}={spelled(select(saved, key))}" for key in found)
+    if found := differing(saved, asked, keys, same):
+        holds = ", ".join(f"{key}={spelled(same(saved, key))}" for key in found)
         add = " ".join(dict.fromkeys(override_for(key, saved, asked) for key in found))
         raise UsageError(f"{where}: it holds {holds}, unlike these settings; add {add}{advice}")
 

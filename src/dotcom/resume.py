@@ -7,7 +7,7 @@ counted in (``PLACE``); all else counts from then on (``NEW``), and the run says
 (``fit=false``) has no use for ``TRAINING``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -34,7 +34,15 @@ NETWORK = (
 # in how many groups an optimizer keeps its state, with what a run did that does not say
 GROUPING = {"backbone_lr": 1.0} | {key: NEWER[key] for key in ("layer_decay", "decayed")}
 STATE = ("optimizer._target_", "optimizer.amsgrad", *GROUPING)  # what the state of the optimizer is made for
-PLACE = ("data.dataset._target_", "data.prepared.digest", "data.batch_size", "data.repeats", "accumulate", "seed")
+PLACE = (
+    "data.dataset._target_",
+    "data.prepared.digest",
+    "data.batch_size",
+    "data.repeats",
+    "accumulate",
+    "seed",
+    "data.seed",
+)
 NEW = (  # a name with a dot at its end stands for all below it
     "epochs",
     "image_size",
@@ -144,31 +152,14 @@ def among(key: str, names: Sequence[str]) -> bool:
 def own_settings(config: Mapping[str, Any]) -> tuple[str, ...]:
     """The keys that must not change when a run goes on in its own folder."""
     names = [*scientific(config), *(key for key in NEWER if key in config), "data.prepared.digest"]
-    return tuple(key for key in dict.fromkeys(names) if key != "epochs" and not key.startswith(("task.", "trainer.")))
+    left_out = [key for key in names if key == "epochs" or key.startswith(("task.", "trainer."))]
+    return ("task._target_", *(key for key in dict.fromkeys(names) if key not in left_out))
 
 
 def is_plumbing(key: str) -> bool:
     """Whether a setting cannot change a result, so that a run may go on in its own folder with another value."""
     parts = key.split(".")
     return parts[0] in PLUMBING or bool(PLUMBING_KEYS & set(parts))
-
-
-def differing(saved: DictConfig, asked: DictConfig, keys: Sequence[str]) -> list[str]:
-    """The keys in which two configurations differ, one for each cause.
-
-    Another optimizer, schedule or set of data brings settings of its own, which are left out beside it.
-    """
-    found = [key for key in keys if select(saved, key) != select(asked, key)]
-    found = [key for key in found if "." not in key or key.rpartition(".")[2] not in found]  # it repeats that one
-    if any(key.startswith("learning_rates.") for key in found) and "optimizer.lr" in found:
-        found.remove("optimizer.lr")  # which follows from it
-    for group in ("optimizer", "scheduler"):
-        if f"{group}._target_" in found:
-            found = [key for key in found if key == f"{group}._target_" or not key.startswith(f"{group}.")]
-    if source := next((key for key in ("task._target_", "data.dataset._target_") if key in found), None):
-        absent = {key for key in found if None in (OmegaConf.select(saved, key), OmegaConf.select(asked, key))}
-        found = [key for key in found if key == source or not (among(key, BROUGHT) or key in absent - {"ema"})]
-    return found
 
 
 def select(config: DictConfig, key: str) -> Any:
@@ -182,6 +173,28 @@ def value_of(config: DictConfig, key: str) -> Any:
     value = OmegaConf.select(config, key)
     group, _, name = key.rpartition(".")
     return (NEWER_OF_MODEL if group == "model" else NEWER).get(name) if value is None else value
+
+
+Compared = Callable[[DictConfig, str], Any]
+
+
+def differing(saved: DictConfig, asked: DictConfig, keys: Sequence[str], same: Compared = select) -> list[str]:
+    """The keys in which two configurations differ, one for each cause.
+
+    Another optimizer, schedule or set of data brings settings of its own, which are left out beside it. ``same`` gives
+    what is compared of a key.
+    """
+    found = [key for key in keys if same(saved, key) != same(asked, key)]
+    found = [key for key in found if "." not in key or key.rpartition(".")[2] not in found]  # it repeats that one
+    if any(key.startswith("learning_rates.") for key in found) and "optimizer.lr" in found:
+        found.remove("optimizer.lr")  # which follows from it
+    for group in ("optimizer", "scheduler"):
+        if f"{group}._target_" in found:
+            found = [key for key in found if key == f"{group}._target_" or not key.startswith(f"{group}.")]
+    if source := next((key for key in ("task._target_", "data.dataset._target_") if key in found), None):
+        absent = {key for key in found if None in (OmegaConf.select(saved, key), OmegaConf.select(asked, key))}
+        found = [key for key in found if key == source or not (among(key, BROUGHT) or key in absent - {"ema"})]
+    return found
 
 
 def override_for(key: str, saved: DictConfig, asked: DictConfig) -> str:
@@ -206,6 +219,7 @@ def changed(saved: DictConfig, asked: DictConfig) -> list[str]:
     """What a run that goes on in a new folder does otherwise than before: ``optimizer.lr=0.5 (was 0.004)``."""
     config = OmegaConf.to_container(asked)
     keys = ["epochs", "data.root", *own_settings(config)]  # type: ignore[arg-type]
-    found = [key for key in differing(saved, asked, keys) if not among(key, NETWORK)]
+    network = set(NETWORK) - {"ema"}  # whose decay may be another
+    found = [key for key in differing(saved, asked, keys, value_of) if key not in network]
     pairs = [(override_for(key, asked, saved), override_for(key, saved, asked)) for key in found]
     return [f"{new} (was {old.partition('=')[2]})" for new, old in dict.fromkeys(pairs)]
