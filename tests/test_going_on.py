@@ -35,7 +35,12 @@ OTHER: dict[type, Any] = {
 
 
 def keys_of(data: str) -> Iterator[str]:
-    """Every key of a task, but for those that only repeat another and the names of classes of ours."""
+    """Every key that this task has and those before it have not, but for what only repeats another."""
+    before = {key for earlier in EMBEDDED[: EMBEDDED.index(data)] for key in all_keys(earlier)}
+    yield from (key for key in all_keys(data) if key not in before)
+
+
+def all_keys(data: str) -> Iterator[str]:
     cfg = composed(f"data={data}")
     copies = {key for key, _ in repeats(cfg)}
     for key in dotted(OmegaConf.to_container(cfg, resolve=False)):
