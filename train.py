@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -133,16 +132,14 @@ def trained(config: dict[str, Any], record: Record) -> dict[str, Any]:
         logger.log_hyperparams(config)
     describe(config, task.model, trainer, data.loading(trainer))
     record.update(parameters=parameters(task.model), macs=sum(macs(task.model, config["image_size"]).values()))
-    started = time.perf_counter()
     if config["fit"]:
         trainer.fit(task, data, ckpt_path=config["ckpt_path"])
         trainer.logger = None  # the best epoch is logged already; another row would be a step that never was
-    minutes = (time.perf_counter() - started) / 60
     speed = trainer.callback_metrics.get("images/s")
     average = measured_average(config, trainer, task, data)
     (scores,) = trainer.validate(task, data, ckpt_path="best" if config["fit"] else config["ckpt_path"], verbose=False)
     scores |= average
-    report(config, scores, trainer, task.per_class, speed, minutes)
+    report(config, scores, trainer, task.per_class, speed, record.minutes)
     if config["monitor"] not in scores:
         raise UsageError(unmeasured(config["monitor"]))
     result = {"score": float(scores[config["monitor"]]), "scores": scores}

@@ -3,6 +3,7 @@
 import csv
 import errno
 import os
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 import train as train_module
 
 from dotcom.errors import UsageError
-from dotcom.record import Record
+from dotcom.record import Record, read_json, write_json
 from files import make_coco, make_masks
 from test_checked import asked
 
@@ -171,8 +172,11 @@ def test_stopped_run__saves_the_step_it_is_in_and_goes_on(signum, hook, workers,
     assert stop.value.code == (130 if signum == signal.SIGINT else 143)
     assert torch.load(folder / "last.ckpt", weights_only=True)["global_step"] == (2 if "validation" in hook else 1)
     assert f"go on with the same command and hydra.run.dir={folder} resume=true" in capsys.readouterr().err
+    write_json(folder / "run.json", read_json(folder / "run.json") | {"minutes": 90.0})  # as if it had taken longer
     run(settings("classification", root, folder, *more, "resume=true"))
     assert_same_run(folder, reference)
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if re.match(r"│ +val │", line)]
+    assert 90 <= float(row.split("│")[-2]) < 100
 
 
 @pytest.mark.parametrize(("hook", "count"), [("on_train_batch_start", 3), ("on_train_batch_end", 4)])

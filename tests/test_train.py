@@ -24,7 +24,16 @@ def only(folder: Path, pattern: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory, request) -> Path:
+def slurm_path(tmp_path_factory) -> str:
+    """PATH of a machine on which Slurm's commands are installed, as on the login node of a cluster."""
+    folder = tmp_path_factory.mktemp("slurm")
+    (folder / "srun").write_text("#!/bin/sh\nexit 1\n")
+    (folder / "srun").chmod(0o755)
+    return f"{folder}{os.pathsep}{os.environ['PATH']}"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, slurm_path, request) -> Path:
     """The folder of one finished run with every switch on, logged to W&B without a network."""
     root = tmp_path_factory.mktemp("run")
     photos = request.getfixturevalue("make_photos")(root)
@@ -33,6 +42,7 @@ def run(tmp_path_factory, request) -> Path:
     env = {key: value for key, value in os.environ.items() if not key.startswith("WANDB")} | {
         "NETRC": str(root / "netrc"),
         "XDG_CACHE_HOME": str(root / "cache"),
+        "PATH": slurm_path,
     }
     done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -59,6 +69,7 @@ def test_run__prints_no_tips_and_nothing_twice(run):
     said = (run.parents[2] / "stdout").read_text() + (run.parents[2] / "stderr").read_text()
     assert "Tip" not in said
     assert "litlogger" not in said.lower()
+    assert "srun" not in said
     lines = [line for line in said.splitlines() if len(line) > 20]
     assert sorted(lines) == sorted(set(lines))
 
@@ -164,8 +175,9 @@ def test_sweep__runs_every_arm(train, photos, tmp_path):
         ("data.num_classes=5", "data.num_classes=5: the train data have 2 classes"),
     ],
 )
-def test_mistake_that_shows_late__is_one_line(train, photos, override, said):
-    done = train(*SMALL, f"data.root={photos}", override, check=False)
+def test_mistake_that_shows_late__is_one_line(train, photos, slurm_path, override, said):
+    interactive = {"SLURM_JOB_NAME": "bash", "SLURM_JOB_ID": "1", "SLURM_NTASKS": "4"}  # of a shell under salloc
+    done = train(*SMALL, f"data.root={photos}", override, check=False, PATH=slurm_path, **interactive)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert said in done.stderr

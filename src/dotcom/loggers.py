@@ -143,6 +143,7 @@ def quiet() -> None:
         ".*The dirpath has changed from.*",  # a resumed run has its own folder and its own best checkpoint
         ".*configured with multiple `ModelCheckpoint` callbacks.*",  # the first one, best, is what is meant
         r".*`self.log\(.images/s., ..., sync_dist=True\)`.*",  # it is a total already
+        ".*`srun` command is available.*",  # on a login node nobody wants it; dotcom.world says where it is needed
         ".*LeafSpec.*",
     ):
         warnings.filterwarnings("ignore", pattern)

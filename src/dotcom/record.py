@@ -105,10 +105,14 @@ class Record:
         }
         self.content |= {key: before.get(key) for key in ("parameters", "macs", "images_per_second", "score", "scores")}
 
+    @property
+    def minutes(self) -> float:
+        """How long the run has taken so far, over every attempt at it."""
+        return self.before + (time.time() - self.started) / 60
+
     def update(self, **facts: Any) -> None:
-        """Add facts, and write all of it; the minutes of training count over every attempt."""
-        minutes = self.before + (time.time() - self.started) / 60
-        self.content |= {"minutes": minutes} | facts
+        """Add facts, and write all of it, with the minutes so far."""
+        self.content |= {"minutes": self.minutes} | facts
         if is_first():
             write_json(self.path, self.content)
 

@@ -10,25 +10,26 @@ class Throughput(L.Callback):
     """Logs ``images/s`` once per epoch: training images over wall time, all devices together.
 
     The clock runs from the start of the epoch to its last training step, so loading counts and validation does not.
-    An epoch in which a run was killed counts without the time in between.
+    In an epoch within which a run was stopped and resumed, only what this process did counts; if it did nothing of it,
+    because only the validation was left, the speed is that of the process before it.
     """
 
     def __init__(self) -> None:
         self.images = 0
         self.started = self.last = 0.0
+        self.before = 0.0  # images/s of a process that trained in the same epoch
 
     def state_dict(self) -> dict[str, Any]:
         return {"images": self.images, "seconds": self.last - self.started}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.images, self.last = state_dict["images"], state_dict["seconds"]
+        self.before = state_dict["images"] / state_dict["seconds"] if state_dict["seconds"] else 0.0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        now = time.perf_counter()
-        self.started, self.last = now - self.last, now  # as if the epoch had begun that long ago
+        self.started = self.last = time.perf_counter()  # a resumed epoch has no start of its own
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.images = 0
+        self.images, self.before = 0, 0.0
         self.started = time.perf_counter()
 
     def on_train_batch_end(
@@ -38,5 +39,6 @@ class Throughput(L.Callback):
         self.last = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if self.images:
-            pl_module.log("images/s", self.images / (self.last - self.started), rank_zero_only=True)
+        speed = self.images / (self.last - self.started) if self.images else self.before
+        if speed:
+            pl_module.log("images/s", speed, rank_zero_only=True)
