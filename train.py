@@ -26,7 +26,7 @@ register_resolvers()
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
-def main(cfg: DictConfig) -> float:
+def main(cfg: DictConfig) -> float | None:
     """Run one job and return its monitored score, so that a sweeper can optimise it."""
     if HydraConfig.get().mode is RunMode.MULTIRUN:  # with another launcher; ours runs each job as a run of its own
         if "ddp" in str(cfg.hardware.strategy) and "SLURM_JOB_ID" not in os.environ:
@@ -36,7 +36,7 @@ def main(cfg: DictConfig) -> float:
         return checked_run(cfg)
 
 
-def checked_run(cfg: DictConfig) -> float:
+def checked_run(cfg: DictConfig) -> float | None:
     """Refuse a bad configuration before anything heavy is imported, then run."""
     if cfg.output_dir != HydraConfig.get().runtime.output_dir:
         raise UsageError(f"output_dir={cfg.output_dir}: choose the folder of a run with hydra.run.dir={cfg.output_dir}")
@@ -80,8 +80,8 @@ def shared_facts(config: dict[str, Any], record: dict[str, Any]) -> dict[str, An
     }
 
 
-def run(config: dict[str, Any], record: Record) -> float:
-    """Train and evaluate; however it ends, say so in ``run.json`` and to W&B. Returns the monitored score."""
+def run(config: dict[str, Any], record: Record) -> float | None:
+    """Train and evaluate; however it ends, say so in ``run.json`` and to W&B. Returns the monitored score, if any."""
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # wait briefly, then sleep: 1.4 times OMP_WAIT_POLICY=PASSIVE
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else C++ frames around the one line about a lost process
     from dotcom.callbacks.stop import SIGNALS, stop_at_once
@@ -96,7 +96,8 @@ def run(config: dict[str, Any], record: Record) -> float:
         result = trained(config, record)
         record.end("done", **result)
         exit_code = 0
-        return result["score"]
+        score: float | None = result["score"]
+        return score
     except SystemExit as stop:  # the answer to SIGTERM, SIGUSR1 and Ctrl-C
         exit_code = stopped(config["output_dir"], stop)
         record.end("preempted")
@@ -137,13 +138,26 @@ def trained(config: dict[str, Any], record: Record) -> dict[str, Any]:
         trainer.logger = None  # the best epoch is logged already; another row would be a step that never was
     speed = trainer.callback_metrics.get("images/s")
     average = measured_average(config, trainer, task, data)
-    (scores,) = trainer.validate(task, data, ckpt_path="best" if config["fit"] else config["ckpt_path"], verbose=False)
-    scores |= average
+    best = getattr(trainer.checkpoint_callback, "best_model_path", "")  # none if training ended before a validation
+    measured = trainer.validate(task, data, ckpt_path=final_checkpoint(config, best), verbose=False)
+    scores = dict(*measured) | average  # no validation batches: no scores
     report(config, scores, trainer, task.per_class, speed, record.minutes)
-    if config["monitor"] not in scores:
+    if measured and config["monitor"] not in scores:
         raise UsageError(unmeasured(config["monitor"]))
-    result = {"score": float(scores[config["monitor"]]), "scores": scores}
+    if config["smoke"]:
+        from dotcom.trial import try_rest
+
+        try_rest(config, scores, trainer, task)
+    result = {"score": scores.get(config["monitor"]), "scores": scores}
     return result if speed is None else result | {"images_per_second": float(speed)}
+
+
+def final_checkpoint(config: dict[str, Any], best: str) -> str | None:
+    """What the last validation measures: a checkpoint, or None for the weights as they are."""
+    if not config["fit"]:
+        path: str = config["ckpt_path"]
+        return path
+    return "best" if best else None
 
 
 def measured_average(config: dict[str, Any], trainer: Any, task: Any, data: Any) -> dict[str, float]:
@@ -153,7 +167,7 @@ def measured_average(config: dict[str, Any], trainer: Any, task: Any, data: Any)
         return {}
     if not trainer.strategy.broadcast(path.exists()):  # in the folder of the first process; other nodes may not see it
         return {}
-    (scores,) = trainer.validate(task, data, ckpt_path=path, verbose=False)
+    scores = dict(*trainer.validate(task, data, ckpt_path=path, verbose=False))
     return {f"average{name.removeprefix('val')}": value for name, value in scores.items()}
 
 

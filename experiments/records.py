@@ -164,7 +164,7 @@ def read_run(folder: Path) -> Run:
     """One run.
 
     Raises:
-        UsageError: If it is not done, or its ``run.json`` lacks something.
+        UsageError: If it is not done, is a trial, or its ``run.json`` lacks something.
     """
     path = folder / "run.json"
     facts = read_record(path)
@@ -175,6 +175,8 @@ def read_run(folder: Path) -> Run:
     names = {entry.name: entry.default is MISSING for entry in fields(Run) if entry.name != "folder"}
     if missing := [name for name, needed in names.items() if needed and name not in facts]:
         raise UsageError(f"{path}: lacks {listed(missing)}; expected what train.py writes at the end of a run")
+    if facts.get("smoke"):
+        raise UsageError(f"{folder}: a trial (smoke=true), no result; leave it out")
     if facts["config"].get("fit") is False:
         raise UsageError(f"{folder}: an evaluation (fit=false), no other seed of a training; leave it out")
     return Run(folder=folder, **{name: facts.get(name) for name in names})

@@ -22,6 +22,7 @@ from dotcom.hints import check_added
 from dotcom.layout import class_folders
 from dotcom.prepared import classes_of, note_prepared
 from dotcom.recipe import check_recipe
+from dotcom.smoke import check_switches, set_smoke, smoke_folder
 from dotcom.values import check_reach, check_values
 from dotcom.world import launched
 
@@ -45,6 +46,7 @@ def register_resolvers() -> None:
         "yolo_classes": classes_of(yolo_classes),
         "voc_classes": voc_classes,
         "voc_detection_classes": voc_detection_classes,
+        "smoke_folder": smoke_folder,
         "own_weights": lambda weights: None if weights == "timm" else weights,
         "timm_weights": lambda weights: weights == "timm",
     }
@@ -83,6 +85,9 @@ def checked(cfg: DictConfig, defaults: DictConfig) -> dict[str, Any]:
     check_recipe(config)
     check_reach(cfg, defaults, config)
     note_prepared(config["data"])
+    check_switches(config)
+    if config["smoke"]:
+        set_smoke(config)
     check_files(config)
     return config
 

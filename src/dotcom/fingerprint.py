@@ -46,6 +46,7 @@ NEWER: dict[str, Any] = {  # settings younger than some runs, and the values tha
     "multi_scale": None,
     "progressive": None,
     "progressive_until": 0.5,
+    "smoke": False,
     "sync_batchnorm": False,
     "teacher": None,
 }

@@ -136,6 +136,7 @@ def quiet() -> None:
         logger = logging.getLogger(name)
         logger.handlers.clear()  # Hydra's root handler prints the same line again
         logger.setLevel(logging.WARNING)
+    logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)  # a report that trainer.profiler= asks for
     for pattern in (
         ".*does not have many workers.*",  # in memory and on a CPU, fewer are faster
         ".*smaller than the logging interval.*",  # Task logs at least once per epoch
@@ -144,6 +145,8 @@ def quiet() -> None:
         ".*configured with multiple `ModelCheckpoint` callbacks.*",  # the first one, best, is what is meant
         r".*`self.log\(.images/s., ..., sync_dist=True\)`.*",  # it is a total already
         ".*`srun` command is available.*",  # on a login node nobody wants it; dotcom.world says where it is needed
+        r".*ModelCheckpoint\(.*could not find the monitored key.*",  # without a validation; the closing lines say so
+        ".*requested to overfit but enabled .* shuffling.*",  # of the training data, which is what was asked for
         ".*LeafSpec.*",
     ):
         warnings.filterwarnings("ignore", pattern)

@@ -98,6 +98,7 @@ class Record:
             **{key: config[key] for key in ("sweep", "arms", "seed", "monitor")},
             "commit": commit(),
             "versions": versions(),
+            **({"smoke": True} if config["smoke"] else {}),  # a trial, no result
             "state": "running",
             "started": before.get("started") or now(),
             "attempt": self.started,

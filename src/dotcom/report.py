@@ -114,11 +114,26 @@ def report(
         console.print(class_table(per_class))
         write_classes(folder / "per_class.csv", per_class)
     pace = ("-", "-") if speed is None else (f"{float(speed):.0f}", f"{minutes:.1f}")
-    console.print(score_table(scores, pace))
+    if scores:
+        console.print(score_table(scores, pace))
+    for line in left_undone(config, scores, folder):
+        console.print(line, soft_wrap=True, highlight=False)
     draw_curves(folder)
     for name, what in FILES.items():
         if (folder / name).exists():
             console.print(f"{what:<12}{folder / name}", soft_wrap=True, highlight=False)
+
+
+def left_undone(config: Mapping[str, Any], scores: Mapping[str, float], folder: Path) -> list[str]:
+    """What a run that its trainer's settings cut short does not leave, and why; empty for any other run."""
+    limits = ("limit_train_batches", "limit_val_batches", "max_steps", "max_time", "check_val_every_n_epoch")
+    given = [f"trainer.{key}={spelled(config['trainer'][key])}" for key in limits if key in config["trainer"]]
+    why = f" ({', '.join(given)})" if given else ""
+    if not scores:
+        return [f"no score was measured, and there is no best.ckpt{why}"]
+    if config["fit"] and not (folder / "best.ckpt").exists():
+        return [f"no best.ckpt: training ended before its first validation{why}; these scores are of the last weights"]
+    return []
 
 
 def score_table(scores: Mapping[str, float], pace: tuple[str, str]) -> Table:

@@ -22,6 +22,7 @@ FOLDER = ["data=image_folder", "image_size=64", "data.batch_size=4", "hardware=c
         (["experiment=co_bias_small"], "4 arms x 8 seeds = 32 jobs, in runs/sweep/co_bias__seed__"),
         (["experiment=co_bias_small", "seed=7"], "4 arms x 1 seed = 4 jobs, in runs/sweep/co_bias__"),
         (["experiment=small,sizes_small"], "2 arms x 1 seed = 2 jobs, in runs/sweep/experiment__"),
+        (["co_bias=true,false", "seed=0,1,2", "smoke=true"], "2 arms x 1 seed = 2 jobs, in runs/smoke/sweep/2"),
         (["seed=0,1", "hydra.sweep.dir=mine"], "1 arm x 2 seeds = 2 jobs, in mine"),
     ],
 )

@@ -11,6 +11,7 @@ from dotcom.callbacks.gradients import GradientNorms
 from dotcom.callbacks.histograms import CoBiasHistograms
 from dotcom.callbacks.last import LastCheckpoint
 from dotcom.callbacks.norms import SyncedBatchNorms
+from dotcom.callbacks.once import OneEpoch
 from dotcom.callbacks.overlays import BoxGrid, MaskGrid
 from dotcom.callbacks.pictures import PredictionGrid
 from dotcom.callbacks.progress import Progress
@@ -30,6 +31,7 @@ __all__ = [
     "GradientNorms",
     "LastCheckpoint",
     "MaskGrid",
+    "OneEpoch",
     "PredictionGrid",
     "Progress",
     "SyncedBatchNorms",

@@ -26,8 +26,9 @@ class OwnDraws(Dataset[Any]):
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]
 
-    def __getitem__(self, draw: Draw) -> Any:
-        index, seed = draw
+    def __getitem__(self, draw: Draw | int) -> Any:
+        # trainer.overfit_batches brings an order of its own: each sample then looks the same in every epoch
+        index, seed = (draw, draw) if isinstance(draw, int) else draw
         generator = torch.default_generator  # torch.manual_seed would reseed the GPU, too; fork_rng takes twice as long
         before = generator.get_state()
         generator.manual_seed(seed)

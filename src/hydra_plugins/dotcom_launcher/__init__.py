@@ -20,6 +20,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from rich.console import Console
 from rich.progress import track
 
+from dotcom.errors import UsageError
+
 
 @dataclass
 class DotcomLauncherConf:
@@ -51,7 +53,9 @@ class DotcomLauncher(Launcher):
         if "BasicSweeper" in str(config.hydra.sweeper.get("_target_")):  # others draw from intervals, too
             check_swept(overrides)
         self.swept = swept_values(overrides)
-        if not self._given("hydra.sweep.dir="):
+        if config.smoke and (Path(config.hydra.sweep.dir) / "sweep.json").exists():
+            raise UsageError(f"smoke=true hydra.sweep.dir={config.hydra.sweep.dir}: it holds a sweep; choose another")
+        if not self._given("hydra.sweep.dir=") and not config.smoke:  # a trial is made anew each time
             base, _ = self._plain(hydra_context.config_loader.load_sweep_config(config, first_job(overrides)))
             with open_dict(config):
                 config.hydra.sweep.dir = str(Path(config.hydra.sweep.dir).with_name(sweep_name(base, self.swept)))
@@ -72,6 +76,9 @@ class DotcomLauncher(Launcher):
             make_job(overrides, self.swept, config) for overrides, config in zip(job_overrides, configs, strict=True)
         ]
         check_distinct(jobs, configs)
+        if self.config.smoke:  # one seed of each arm will do
+            first = dict(reversed([(job.arms, index) for index, job in enumerate(jobs)])).values()
+            jobs, job_overrides = [jobs[index] for index in sorted(first)], [job_overrides[i] for i in sorted(first)]
         settings = Settings(**{name: self._setting(name) for name in Settings.__annotations__})
         hydra = [text for text in self.config.hydra.overrides.hydra if not text.startswith(OF_THE_SWEEP)]
         sources = self.config.hydra.runtime.config_sources
