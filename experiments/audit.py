@@ -18,7 +18,6 @@ from typing import Any, get_args
 import torch
 from experiments.dead_parameters import Finding, audit
 from rich import box
-from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from torch import Tensor, nn
@@ -32,6 +31,7 @@ from dotcom.models.blocks import BlockKind
 from dotcom.models.dot import CoBiasKind
 from dotcom.models.dotcom import VARIANTS
 from dotcom.record import whole
+from dotcom.text import make_console
 
 SWITCHES: dict[str, tuple[Any, ...]] = {"co_bias": get_args(CoBiasKind), "block": get_args(BlockKind)}
 MODELS = {f"dotcom_{variant}": variant for variant in VARIANTS}
@@ -125,7 +125,7 @@ def save(folder: Path, rows: Sequence[Row]) -> None:
                 [model, switch, found.name, found.numbers, found.gradient, found.share, *changes, found.verdict]
             )
     with whole(folder / "audit.md") as temporary, temporary.open("w") as file:
-        console = Console(file=file, width=WIDE)
+        console = make_console(file=file, width=WIDE)
         console.print(table(shown(rows)))
         console.print(*(f"- {line}" for line in summary(rows)), sep="\n")
 
@@ -145,8 +145,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     jobs = [(model, *arm, owned(MODELS[model], *arm)) for model in options.model for arm in arms]
     found = itertools.chain.from_iterable(audited(*job, options.image_size) for job in jobs)
     rows = list(track(found, "auditing", total=sum(len(job[-1]) for job in jobs), transient=True))
-    console = Console(width=None if sys.stdout.isatty() else WIDE)
-    console.print(table(shown(rows)), *summary(rows), sep="\n", highlight=False)
+    console = make_console(width=None if sys.stdout.isatty() else WIDE)
+    console.print(table(shown(rows)), *summary(rows), sep="\n")
     if options.out:
         save(options.out, rows)
         print(f"written to {options.out}")

@@ -10,6 +10,8 @@ from experiments.arms import Arm
 from experiments.statistics import Comparison
 from experiments.study import Study
 
+from dotcom.text import csv_cell, markdown_cell, visible
+
 Rows = list[list[str]]  # the first is the header
 ABSENT = "–"  # noqa: RUF001
 LATEX = {
@@ -28,11 +30,11 @@ def markdown(study: Study) -> str:
     """Two tables and the notes."""
 
     def table(rows: Rows) -> str:
-        cells = [[cell.replace("|", r"\|") for cell in row] for row in rows]
+        cells = [[markdown_cell(name), *(cell.replace("|", r"\|") for cell in row)] for name, *row in rows]
         rule = ["---", *["---:"] * (len(rows[0]) - 1)]
         return "".join(f"| {' | '.join(row)} |\n" for row in [cells[0], rule, *cells[1:]])
 
-    return "\n".join([*map(table, tables(study)), "".join(f"- {note}\n" for note in study.notes)])
+    return "\n".join([*map(table, tables(study)), "".join(f"- {visible(note)}\n" for note in study.notes)])
 
 
 def latex(study: Study) -> str:
@@ -56,7 +58,7 @@ def latex_cell(cell: str) -> str:
 
 def latex_text(text: str) -> str:
     """Without characters that mean something to LaTeX."""
-    return "".join(LATEX.get(character, character) for character in text)
+    return "".join(LATEX.get(character, character) for character in visible(text))
 
 
 def csv_text(study: Study) -> str:
@@ -66,7 +68,7 @@ def csv_text(study: Study) -> str:
     rows = {row.arm: row for row in study.comparisons}
     records = [arm_record(study, arm) | comparison_record(rows.get(arm.name)) for arm in study.arms]
     writer.writerow(records[0])
-    writer.writerows(["" if value is None else value for value in record.values()] for record in records)
+    writer.writerows(["" if value is None else csv_cell(value) for value in record.values()] for record in records)
     return file.getvalue()
 
 

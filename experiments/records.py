@@ -87,7 +87,7 @@ class Run:
         value = known(metric, self.scores, f"{self.folder / 'run.json'}") if best else self.curve(metric)[-1][1]
         if not best:
             self.check_complete(metric)
-        if not math.isfinite(value):
+        if value is None or not math.isfinite(value):
             raise UsageError(f"{self.folder}: {metric} is {value}; expected a number, leave this run out")
         return float(value)
 

@@ -10,7 +10,6 @@ import time
 
 import numpy as np
 import torch
-from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from torch import Tensor
@@ -18,6 +17,7 @@ from torch import Tensor
 from dotcom.data import fashion_boxes, fashion_masks, resize_boxes, whole_masks
 from dotcom.tasks.detection import mean_average_precision, truth
 from dotcom.tasks.segmentation import intersection_over_union
+from dotcom.text import make_console
 
 CLASSES = 10
 DETECTIONS = 100  # per image, as many as COCO looks at
@@ -83,4 +83,4 @@ if __name__ == "__main__":
     columns = detection(), segmentation()
     for name in columns[0]:
         table.add_row(name, *(f"{column[name]:.2%}" for column in columns))
-    Console().print(table)
+    make_console().print(table)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from experiments.claims import ledger, report
 from experiments.table import write_whole
-from rich.console import Console
 
 from dotcom.errors import counted, one_line_errors
+from dotcom.text import make_console
 
 HERE = Path(__file__).parent
 
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.record:
         claims = ledger.updated(claims, found)
         ledger.write(options.ledger, claims)
-    Console().print(report.terminal(claims))
+    make_console().print(report.terminal(claims))
     for line in wrong:
         print(("recorded anew: " if options.record else "error: ") + line, file=sys.stderr)
     if wrong and not options.record:

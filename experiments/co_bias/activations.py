@@ -20,7 +20,6 @@ from typing import Any
 from experiments.co_bias.distributions import Place, activations, places
 from experiments.co_bias.figure import draw, number
 from rich import box
-from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from torch import Tensor
@@ -32,6 +31,7 @@ from dotcom.errors import UsageError, one_line_errors, spelled
 from dotcom.models import from_checkpoint
 from dotcom.plain_pickle import read_plain
 from dotcom.record import whole
+from dotcom.text import make_console
 
 HEADINGS = ("block", "bias", "norm", "where", "mean", "variance", "skewness", "W1", "W1, random biases")
 
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     title = f"{config['run_name']}, co_bias={spelled(config['co_bias'])}, {sum(map(len, batches))} validation images"
     folder = options.out or options.checkpoint.parent
     save(folder, found, title)
-    Console().print((folder / "activations.md").read_text(), soft_wrap=True, highlight=False)
+    make_console().print((folder / "activations.md").read_text(), soft_wrap=True)
     print(f"written to {folder / 'activations'}.csv, .md, .svg, .png")
 
 
@@ -124,7 +124,7 @@ def write_markdown(path: Path, found: Sequence[Place], title: str) -> None:
         )
     with path.open("w") as file:
         file.write(f"{title}\n")
-        Console(file=file, width=200).print(table)
+        make_console(file=file, width=200).print(table)
 
 
 if __name__ == "__main__":

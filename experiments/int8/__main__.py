@@ -17,7 +17,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
@@ -25,6 +24,7 @@ from dotcom.deploy import formats, int8
 from dotcom.deploy.formats import Array, Runner
 from dotcom.errors import UsageError, one_line_errors
 from dotcom.inference.saved_run import saved_run
+from dotcom.text import make_console
 
 RUNTIMES = ("onnx", "executorch", "openvino")
 CALIBRATION = 64  # images
@@ -112,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         table.add_column(column, justify="right")
     for row in rows:
         table.add_row(*(row[column] for column in COLUMNS))
-    Console(width=150).print(table)
+    make_console(width=150).print(table)
     if options.out:
         with options.out.open("w", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")

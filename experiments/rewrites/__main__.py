@@ -19,12 +19,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 from dotcom.errors import UsageError, did_you_mean, listed, one_line_errors
 from dotcom.record import whole
+from dotcom.text import make_console
 
 FOLDER = Path(__file__).parent
 RUNTIMES = ("onnx", "executorch", "openvino", "openvino bf16", "litert", "torch", "torch eager")
@@ -158,7 +158,7 @@ def show(rows: Sequence[dict[str, Any]], runtimes: Sequence[str]) -> None:
         table.add_column(column, justify="left" if column in ("variant", "runtime", "form") else "right")
     for row in rows:
         table.add_row(*(str(row[column]) for column in COLUMNS))
-    Console(width=140).print(table)
+    make_console(width=140).print(table)
     for what, value in {**host(), **versions({name.split()[0] for name in runtimes})}.items():
         print(f"{what}: {value}")
 

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from dotcom.text import say
+
 CONF = Path(__file__).parents[2] / "conf"
 SHARED = {
     "model": ("dotcom", "edgevit", "fat"),
@@ -36,7 +38,7 @@ def one_line_errors() -> Iterator[None]:
         line = explain(error)
         if line is None:
             raise
-        print(f"error: {line}", file=sys.stderr)
+        say(f"error: {line}", sys.stderr)
         sys.exit(2)
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import platform
 import subprocess
 import time
@@ -47,9 +48,23 @@ def hash_of(path: Path) -> str:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file whole."""
+    """Write a JSON file whole; ``to_json`` makes its content."""
     with whole(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1))
+        temporary.write_text(to_json(content, indent=1))
+
+
+def to_json(content: Any, **options: Any) -> str:
+    """Plain values as JSON, in which NaN and infinity, which JSON does not have, are null."""
+    return json.dumps(finite(content), allow_nan=False, **options)
+
+
+def finite(content: Any) -> Any:
+    """Plain values, with None in place of NaN and infinity."""
+    if isinstance(content, float):
+        return content if math.isfinite(content) else None
+    if isinstance(content, Mapping):
+        return {key: finite(value) for key, value in content.items()}
+    return [finite(value) for value in content] if isinstance(content, (list, tuple)) else content
 
 
 def read_json(path: Path) -> dict[str, Any]:

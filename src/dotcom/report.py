@@ -9,7 +9,6 @@ import lightning as L
 from lightning.pytorch.utilities import rank_zero_only
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
@@ -18,6 +17,7 @@ from dotcom.hardware import Loading
 from dotcom.models.cost import parameters
 from dotcom.optim import batch_of_step, rate_factor
 from dotcom.record import curves
+from dotcom.text import csv_cell, make_console, say, visible
 
 NAMES = {  # of the metrics, in the order of the closing table
     "top1": "top-1",
@@ -79,11 +79,11 @@ def describe(config: dict[str, Any], network: nn.Module, trainer: L.Trainer, loa
     model = config["model"]
     peer = f", timm's {model['name']}" if "name" in model else ""
     switches = f", block={model['block']}, co_bias={spelled(model['co_bias'])}" if "co_bias" in model else peer
-    print(f"{config['run_name']}: {millions:.2f} M parameters{switches}")
+    say(f"{config['run_name']}: {millions:.2f} M parameters{switches}")
     print(f"on {device.type}, {units}, {config['precision']}{layout}, seed {config['seed']}")
     print(steps(config, trainer.world_size))
     print(loading)
-    print(f"writing to {config['output_dir']}", flush=True)
+    say(f"writing to {config['output_dir']}")
 
 
 def steps(config: dict[str, Any], processes: int) -> str:
@@ -107,9 +107,9 @@ def report(
     minutes: float,
 ) -> None:
     """Print one row per class, if the task has any, one per network (``val``, ``val_ema``), then where to look."""
-    console, folder = Console(), Path(config["output_dir"])
+    console, folder = make_console(), Path(config["output_dir"])
     images = trainer.datamodule.evaluated_images  # type: ignore[attr-defined]
-    console.print(f"{config['run_name']}, {images:,} validation images", soft_wrap=True, highlight=False)
+    console.print(f"{visible(config['run_name'])}, {images:,} validation images", soft_wrap=True)
     if per_class:
         console.print(class_table(per_class))
         write_classes(folder / "per_class.csv", per_class)
@@ -117,11 +117,11 @@ def report(
     if scores:
         console.print(score_table(scores, pace))
     for line in left_undone(config, scores, folder):
-        console.print(line, soft_wrap=True, highlight=False)
+        console.print(line, soft_wrap=True)
     draw_curves(folder)
     for name, what in FILES.items():
         if (folder / name).exists():
-            console.print(f"{what:<12}{folder / name}", soft_wrap=True, highlight=False)
+            console.print(visible(f"{what:<12}{folder / name}"), soft_wrap=True)
 
 
 def left_undone(config: Mapping[str, Any], scores: Mapping[str, float], folder: Path) -> list[str]:
@@ -159,7 +159,7 @@ def class_table(per_class: Mapping[str, Mapping[str, float]]) -> Table:
     for heading in next(iter(per_class.values())):
         table.add_column(heading, justify="right")
     for name, row in per_class.items():
-        table.add_row(name, *(f"{value:.1%}" for value in row.values()))
+        table.add_row(visible(name), *(f"{value:.1%}" for value in row.values()))
     return table
 
 
@@ -168,4 +168,4 @@ def write_classes(path: Path, per_class: Mapping[str, Mapping[str, float]]) -> N
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["class", *next(iter(per_class.values()))])
-        writer.writerows([name, *row.values()] for name, row in per_class.items())
+        writer.writerows([csv_cell(name), *row.values()] for name, row in per_class.items())

@@ -11,6 +11,7 @@ from torch import Tensor
 from torchvision.utils import draw_segmentation_masks
 
 from dotcom.callbacks.pictures import PredictionGrid, palette
+from dotcom.text import visible
 
 SURE = 0.3  # lowest score of a box that is drawn without further ado
 IGNORED = 255
@@ -39,14 +40,14 @@ class BoxGrid(PredictionGrid):
         cell.imshow(image.permute(1, 2, 0).numpy(), extent=(0, width, height, 0))
         for box, label in zip(target["original"].tolist(), target["labels"].tolist(), strict=True):
             cell.add_patch(rectangle(box, "white", "--"))
-            cell.text(box[0], box[3], classes[label], fontsize=6, color="white", va="top")
+            name = visible(classes[label])
+            cell.text(box[0], box[3], name, fontsize=6, color="white", va="top", parse_math=False)
         colours, found = palette(len(classes)), sure(output)
         for box, label, score in zip(*(found[key].tolist() for key in ("boxes", "labels", "scores")), strict=True):
             cell.add_patch(rectangle(box, colours[label], "-"))
-            text = {"facecolor": colours[label], "edgecolor": "none", "pad": 0.8, "alpha": 0.8}
-            cell.text(
-                box[0], box[1], f"{classes[label]} {score:.0%}", fontsize=6, color="white", va="bottom", bbox=text
-            )
+            frame = {"facecolor": colours[label], "edgecolor": "none", "pad": 0.8, "alpha": 0.8}
+            style: dict[str, Any] = {"fontsize": 6, "color": "white", "va": "bottom", "parse_math": False}
+            cell.text(box[0], box[1], f"{visible(classes[label])} {score:.0%}", bbox=frame, **style)
         cell.set_xlim(0, width)
         cell.set_ylim(height, 0)
 
@@ -137,9 +138,13 @@ def rectangle(box: Sequence[float], colour: Any, line: str) -> Rectangle:
 def patches(classes: Sequence[str], shown: Iterable[int]) -> list[Patch]:
     """Entries of a legend for the coloured classes that occur."""
     colours, labels = palette(len(classes)), sorted(set(shown) - {IGNORED})
-    return [Patch(color=colours[label], label=classes[label]) for label in labels if classes[label] != GROUND]
+    return [Patch(color=colours[label], label=visible(classes[label])) for label in labels if classes[label] != GROUND]
 
 
 def add_legend(figure: Figure, entries: list[Patch]) -> None:
-    """Put a legend below all pictures."""
-    figure.legend(handles=entries, loc="outside lower center", ncols=min(6, len(entries)), fontsize=8, frameon=False)
+    """Put a legend below all pictures, whose texts stand there literally: with dollar signs, underscores in front."""
+    names = [entry.get_label() for entry in entries]
+    style: dict[str, Any] = {"ncols": min(6, len(entries)), "fontsize": 8, "frameon": False}
+    legend = figure.legend(entries, ["name"] * len(entries), loc="outside lower center", **style)
+    for text, name in zip(legend.get_texts(), names, strict=True):
+        text.set(parse_math=False, text=name)

@@ -14,6 +14,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from dotcom.text import visible
+
 Seen = tuple[Tensor, Any, Any]  # image (3, H, W) in [0, 1], target, what validation_step returned for it
 
 
@@ -82,10 +84,11 @@ class PredictionGrid(L.Callback):
         """The image, titled with the prediction: green where it is right, red where it is wrong."""
         probability, guess = output.float().softmax(dim=0).max(dim=0)
         cell.imshow(image.permute(1, 2, 0).numpy())
-        title = f"{classes[int(guess)]} {float(probability):.0%}"
+        title = f"{visible(classes[int(guess)])} {float(probability):.0%}"
         right = int(guess) == int(target)
         cell.set_title(
-            title if right else f"{title}\nis {classes[int(target)]}",
+            title if right else f"{title}\nis {visible(classes[int(target)])}",
+            parse_math=False,  # dollar signs in a name are no formula
             fontsize=9,
             color="tab:green" if right else "tab:red",
         )

@@ -8,10 +8,10 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import RichProgressBar
-from rich.console import Console
 
 from dotcom.logged import GRADIENTS, due
 from dotcom.record import write_json
+from dotcom.text import make_console
 
 LEFT_OUT = (GRADIENTS, *(f"lr/pg{number}" for number in range(2, 100)))  # of many groups, the rate of the first will do
 PAUSE = 2.0  # seconds between two states of progress.json
@@ -34,7 +34,7 @@ class Progress(RichProgressBar):
     def __init__(self, folder: str) -> None:
         super().__init__(leave=False)
         self.path = Path(folder) / "progress.json"
-        self.live = Console().is_terminal
+        self.live = make_console().is_terminal
         self.started = self.epoch_started = self.first_epoch = self.written = self.drawn = 0.0
         self.images = 0
         self.read: dict[str, Any] = {}  # what the bar shows of the metrics

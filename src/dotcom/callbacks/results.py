@@ -1,13 +1,12 @@
 """Detections in the format that COCO's server takes."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch.distributed as dist
 
-from dotcom.record import whole
+from dotcom.record import to_json, whole
 
 
 class CocoResults(L.Callback):
@@ -56,4 +55,4 @@ class CocoResults(L.Callback):
             dist.all_gather_object(parts, self.entries)
         if trainer.is_global_zero:
             with whole(self.path) as temporary:
-                temporary.write_text(json.dumps([entry for part in parts for entry in part]))
+                temporary.write_text(to_json([entry for part in parts for entry in part]))

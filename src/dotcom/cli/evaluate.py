@@ -1,11 +1,11 @@
 """``dotcom evaluate``: the scores of a checkpoint, on its own or other data of the same task."""
 
 import argparse
-import json
 from pathlib import Path
 
 from dotcom.inference.other_data import data_config
 from dotcom.inference.saved_run import saved_run
+from dotcom.record import to_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,19 +25,19 @@ def run(arguments: argparse.Namespace) -> int:
     """Validate once and print what came out."""
     saved = saved_run(arguments.ckpt)
     config = data_config(saved, arguments.overrides)
-    from rich.console import Console
 
     from dotcom.inference.evaluation import evaluate
     from dotcom.report import class_table, score_table
+    from dotcom.text import make_console, visible
 
     result = evaluate(saved, config)
     source = str(config["dataset"]["_target_"]).rpartition(".")[2]
     if arguments.json:
         facts = {"checkpoint": str(arguments.ckpt), "data": source, "root": config.get("root")}
-        print(json.dumps(facts | {"images": result.images, "scores": result.scores, "per_class": result.per_class}))
+        print(to_json(facts | {"images": result.images, "scores": result.scores, "per_class": result.per_class}))
         return 0
-    console = Console()
-    console.print(f"{arguments.ckpt} on {source}, {result.images:,} images", soft_wrap=True, highlight=False)
+    console = make_console()
+    console.print(visible(f"{arguments.ckpt} on {source}, {result.images:,} images"), soft_wrap=True)
     if result.per_class:
         console.print(class_table(result.per_class))
     console.print(score_table(result.scores, (f"{result.images / result.seconds:.0f}", f"{result.seconds / 60:.1f}")))

@@ -11,6 +11,7 @@ from dotcom.deploy import formats
 from dotcom.errors import UsageError, counted, did_you_mean, flat
 from dotcom.inference.other_data import data_config
 from dotcom.inference.saved_run import SavedRun, saved_run
+from dotcom.text import say
 
 if TYPE_CHECKING:
     from dotcom.deploy.export import Source
@@ -51,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     from dotcom.deploy.export import Source
 
     source = Source(saved, data, size, images, arguments.int8)
-    print(f"{arguments.ckpt}: {saved.task}, {size}x{size} pixels, to {folder}", flush=True)
+    say(f"{arguments.ckpt}: {saved.task}, {size}x{size} pixels, to {folder}")
     failed = [name for name in names if not written(name, source, folder)]
     if failed:
         print(f"{len(failed)} of {counted(len(names), 'format')} failed: {', '.join(failed)}", file=sys.stderr)
@@ -63,21 +64,21 @@ def written(name: str, source: "Source", folder: Path) -> bool:
     from dotcom.deploy.export import RejectedError, export
 
     if sys.stderr.isatty():
-        print(f"{name}: writing; this may take a minute", file=sys.stderr)
+        say(f"{name}: writing; this may take a minute", sys.stderr)
     try:
         done = export(name, source, folder)
     except RejectedError as error:
         for line in str(error).splitlines():
-            print(f"{name}: deleted, because the file {line}", file=sys.stderr)
+            say(f"{name}: deleted, because the file {line}", sys.stderr)
         return False
     except UsageError as error:
-        print(f"{name}: {error}", file=sys.stderr)
+        say(f"{name}: {error}", sys.stderr)
         return False
     except Exception as error:  # of somebody else's converter; the other formats go on
-        print(f"{name}: {type(error).__name__}: {flat(str(error))[:300]}", file=sys.stderr)
+        say(f"{name}: {type(error).__name__}: {flat(str(error))[:300]}", sys.stderr)
         return False
     said = done.fidelity.line() if done.fidelity else f"not run here: {done.why}"
-    print(f"{name}: {done.path.name}, {formats.size(done.path) / 1e6:.1f} MB; {said}", flush=True)
+    say(f"{name}: {done.path.name}, {formats.size(done.path) / 1e6:.1f} MB; {said}")
     return True
 
 

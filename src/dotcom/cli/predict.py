@@ -1,7 +1,6 @@
 """``dotcom predict``: pictures in, one line each out, and drawings of them."""
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +8,6 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Union
 
-from rich.console import Console
 from rich.progress import Progress
 
 from dotcom.annotations.images import read_picture
@@ -18,6 +16,8 @@ from dotcom.hardware import cores
 from dotcom.inference.pictures import find_pictures
 from dotcom.inference.results import Boxes, Result
 from dotcom.inference.saved_run import saved_run
+from dotcom.record import to_json
+from dotcom.text import make_console, visible
 
 if TYPE_CHECKING:
     from dotcom.inference.predictor import Predictor, Prepared
@@ -58,10 +58,10 @@ def run(arguments: argparse.Namespace) -> int:
             result = result.above(arguments.threshold) if isinstance(result, Boxes) else result
             row = {"path": str(path), "width": seen.size[1], "height": seen.size[0], **result.plain()}
             row = row if folder is None else folder.add(path, row, result)
-            print(json.dumps(row) if arguments.json else printable(f"{path}: {result.line()}"), flush=True)
+            print(to_json(row) if arguments.json else visible(f"{path}: {result.line()}"), flush=True)
     if failed:
         print(f"{len(failed)} of {counted(len(paths), 'picture')} could not be read:", file=sys.stderr)
-        print(*(f"  {printable(error)}" for error in failed), sep="\n", file=sys.stderr)
+        print(*(f"  {visible(error)}" for error in failed), sep="\n", file=sys.stderr)
     return 1 if failed else 0
 
 
@@ -99,11 +99,6 @@ def predictions(predictor: "Predictor", paths: Sequence[Path], batch_size: int) 
 
 def progress() -> Progress:
     """A bar on stderr; none where lines on the same screen already tell how far it is."""
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     disable = sys.stdout.isatty() or not console.is_terminal
     return Progress(console=console, transient=True, disable=disable, redirect_stdout=False, redirect_stderr=False)
-
-
-def printable(line: object) -> str:
-    """A line whose path may hold bytes that are no text."""
-    return str(line).encode(errors="backslashreplace").decode()

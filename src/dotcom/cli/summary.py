@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from dotcom.inference.stages import Stage
+    from dotcom.text import make_console
 
 TASKS = {"classification": ("images", 1000), "detection": ("boxes", 80), "segmentation": ("masks", 21)}
 
@@ -39,7 +40,6 @@ def run(arguments: argparse.Namespace) -> int:
         if value is not None and value < 1:
             raise UsageError(f"--{option}={value}: expected a number above 0")
     model, size = described(arguments)
-    from rich.console import Console
 
     from dotcom.inference.stages import stages
     from dotcom.models.checkpoint import from_config
@@ -54,12 +54,12 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({"model": arguments.model, "image_size": size, "stages": [asdict(stage) for stage in found]}))
         return 0
-    console = Console()
-    console.print(f"{arguments.model}, one image of {size}x{size}", soft_wrap=True, highlight=False)
+    console = make_console()
+    console.print(f"{arguments.model}, one image of {size}x{size}", soft_wrap=True)
     console.print(table(found))
     convolutions = found[-1].macs["convolution"] / 1e6
     note = f"convolutions alone: {convolutions:,.1f} M, which is what the original's README calls FLOPs"
-    console.print(note, soft_wrap=True, highlight=False)
+    console.print(note, soft_wrap=True)
     return 0
 
 

@@ -16,6 +16,7 @@ from dotcom.data.shards import INDEX, write_index
 from dotcom.errors import UsageError
 from dotcom.prepared import JOURNAL, MANIFEST, SUMS, VERSION, in_shards
 from dotcom.record import whole, write_json
+from dotcom.text import visible
 
 KEPT = ("form", "data", "side", "quality", "shard_images")  # settings that must be the same to go on
 PHOTOS = "photos.json"  # boxes of a split, beside its shards
@@ -113,7 +114,7 @@ def folder_extras(plan: Plan, out: Path, entries: dict[Split, list[Entry]], root
     """Write annotations in the layout of the source; returns the names."""
     if plan.kind == "masks":
         with whole(out / "classes.txt") as temporary:
-            temporary.write_text("".join(f"{name}\n" for name in plan.classes))
+            temporary.write_text("".join(f"{visible(name)}\n" for name in plan.classes), encoding="utf-8")
         return ["classes.txt"]
     if plan.kind == "labels":
         return []

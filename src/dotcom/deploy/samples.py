@@ -6,7 +6,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 from torch.nn import functional as F
@@ -16,6 +15,7 @@ from dotcom.data.checkpoint import data_of
 from dotcom.data.transforms import IGNORED
 from dotcom.deploy.formats import Array
 from dotcom.errors import UsageError
+from dotcom.text import make_console
 
 Item = TypeVar("Item")
 
@@ -89,5 +89,5 @@ def filled(image: Tensor, image_size: int, value: int = 0) -> Tensor:
 
 def watched(items: Sequence[Item], what: str) -> Iterable[Item]:
     """The items, with a progress bar on a terminal's stderr."""
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     return track(items, what, transient=True, console=console, disable=not console.is_terminal)

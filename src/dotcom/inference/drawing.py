@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from dotcom.callbacks.overlays import GROUND, OPAQUE
 from dotcom.callbacks.pictures import palette
 from dotcom.inference.results import Boxes, Classes, Mask, Result
+from dotcom.text import visible
 
 SMALLEST, LARGEST = 480, 2000  # pixels of the longer side of a drawing; smaller pictures are enlarged, larger shrunk
 PAPER, INK, BAR = (24, 24, 27), (240, 240, 240), (70, 110, 170)
@@ -29,14 +30,14 @@ def draw(picture: Image.Image, result: Result, classes: Sequence[str]) -> Image.
     """
     canvas, scale = _canvas(picture)
     if isinstance(result, Classes):
-        rows = [(f"{guess.name}  {guess.probability:.1%}", BAR, guess.probability) for guess in result.top]
+        rows = [(f"{visible(guess.name)}  {guess.probability:.1%}", BAR, guess.probability) for guess in result.top]
         return _above(canvas, rows)
     colours = [(round(255 * red), round(255 * green), round(255 * blue)) for red, green, blue in palette(len(classes))]
     if isinstance(result, Boxes):
         _outline(canvas, result, scale, colours)
         return canvas
     legend = [
-        (f"{share.name}  {share.share:.1%}", PAPER if share.name == GROUND else colours[share.label], 0.0)
+        (f"{visible(share.name)}  {share.share:.1%}", PAPER if share.name == GROUND else colours[share.label], 0.0)
         for share in result.shares[:ENTRIES]
     ]
     return _above(_tinted(canvas, result, classes, colours), legend)
@@ -60,7 +61,7 @@ def _outline(canvas: Image.Image, result: Boxes, scale: float, colours: Sequence
         x1, y1, x2, y2 = (side * scale for side in box.xyxy)
         pen.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=colours[box.label], width=line)
     for box in reversed(result.boxes):
-        text = f"{box.name} {box.score:.0%}"
+        text = f"{visible(box.name)} {box.score:.0%}"
         left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
         width, height = right - left + 2 * line, bottom - top + 2 * line
         x = max(0, min(box.xyxy[0] * scale, canvas.width - width))

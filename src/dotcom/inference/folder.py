@@ -1,6 +1,5 @@
 """Predictions as files: drawings, masks of class indices, and one JSON line per picture."""
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +11,8 @@ from PIL import Image
 from dotcom.annotations.images import read_picture
 from dotcom.inference.drawing import draw
 from dotcom.inference.results import Mask, Result
-from dotcom.record import whole
+from dotcom.record import to_json, whole
+from dotcom.text import visible
 
 
 class PredictionFolder:
@@ -39,7 +39,7 @@ class PredictionFolder:
         if isinstance(result, Mask):
             row["mask"] = f"masks/{name}.png"
             self._save(row["mask"], Image.fromarray(result.classes), "PNG")
-        self.lines.write(json.dumps(row) + "\n")
+        self.lines.write(to_json(row) + "\n")
         return row
 
     def _save(self, name: str, picture: Image.Image, kind: str, **options: int) -> None:
@@ -53,6 +53,6 @@ class PredictionFolder:
 def prediction_folder(folder: Path, paths: Sequence[Path], classes: Sequence[str]) -> Iterator[PredictionFolder]:
     """A ``PredictionFolder`` whose list of predictions is written whole."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "classes.txt").write_text("".join(f"{name}\n" for name in classes))
+    (folder / "classes.txt").write_text("".join(f"{visible(name)}\n" for name in classes), encoding="utf-8")
     with whole(folder / "predictions.jsonl") as temporary, temporary.open("w") as lines:
         yield PredictionFolder(folder, paths, classes, lines)

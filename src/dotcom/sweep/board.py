@@ -7,13 +7,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from dotcom.record import read_json
 from dotcom.sweep.child import last_lines
 from dotcom.sweep.ledger import STATES, Ledger
+from dotcom.text import make_console, say, visible
 
 COLOURS = {"pending": "dim", "running": "cyan", "done": "green", "failed": "red", "preempted": "yellow"}
 FIRST = ("running", "failed", "preempted", "pending", "done")  # what is shown if not all has a place
@@ -41,11 +42,11 @@ def table_of(ledger: Ledger, names: Sequence[str], places: int | None = None) ->
     for heading in ("state", "epoch", "score", "left"):
         table.add_column(heading, justify="left" if heading == "state" else "right")
     for name in (name for name in names if name in order):
-        table.add_row(name.rpartition("__")[0], *cells(ledger, name))
+        table.add_row(visible(name.rpartition("__")[0]), *cells(ledger, name))
     return table
 
 
-def cells(ledger: Ledger, name: str) -> tuple[str, str, str, str]:
+def cells(ledger: Ledger, name: str) -> tuple[Text, str, str, str]:
     """State, epoch, score and time left of one job, as text."""
     entry = ledger.jobs[name]
     state, score = entry["state"], entry["score"]
@@ -53,7 +54,7 @@ def cells(ledger: Ledger, name: str) -> tuple[str, str, str, str]:
     score = seen.get("score") if score is None else score
     left = seen.get("left") if state == "running" else None
     return (
-        f"[{COLOURS[state]}]{state}[/]",
+        Text(state, COLOURS[state]),
         f"{seen['epoch']:.1f}/{seen['epochs']}" if seen else "",
         "" if score is None else f"{score:.4f}",
         "" if left is None else str(timedelta(seconds=round(left))),
@@ -70,7 +71,7 @@ class Board:
 
     def __init__(self, ledger: Ledger, names: Sequence[str]) -> None:
         self.ledger, self.names = ledger, names
-        self.console = Console()
+        self.console = make_console()
         self.live: Live | None = None
 
     @contextmanager
@@ -94,7 +95,7 @@ class Board:
             done = sum(self.ledger.jobs[each]["state"] == "done" for each in self.names)
             score = "" if entry["score"] is None else f"  {entry['score']:.4f}"
             reason = f"  {entry['reason']}" if entry["reason"] else ""
-            print(f"[{done}/{len(self.names)}] {name}  {entry['state']}{score}{reason}", flush=True)
+            say(f"[{done}/{len(self.names)}] {name}  {entry['state']}{score}{reason}")
 
     def failures(self, states: Collection[str]) -> list[str]:
         """Name, reason and the last lines of the log of each job in one of these states."""

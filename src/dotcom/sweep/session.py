@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-
 from dotcom.errors import UsageError, counted, spelled
 from dotcom.processes import FolderLock
 from dotcom.record import read_json
@@ -16,6 +14,7 @@ from dotcom.sweep.child import command_line
 from dotcom.sweep.grid import Job, describe
 from dotcom.sweep.ledger import Ledger
 from dotcom.sweep.runner import Runner, report, slot_environments
+from dotcom.text import make_console, say, visible
 
 TIMED = 30.0  # seconds of each arm that plan=true runs
 
@@ -68,7 +67,7 @@ def sweep(
         UsageError: If another process runs a sweep in this folder.
         SystemExit: With 1 if a job has failed; with 130 or 143 after Ctrl-C or SIGTERM.
     """
-    print(f"{describe(jobs)}, in {folder}", flush=True)
+    say(f"{describe(jobs)}, in {folder}")
     names = [job.name for job in jobs]
     lock = FolderLock(folder / ".lock")
     if not settings.status:
@@ -96,7 +95,7 @@ def show(ledger: Ledger, names: Sequence[str], lock: FolderLock) -> None:
     elif lock.is_free():
         ledger.recover(names)
         print("no sweep is running there now; the same command without status=true goes on")
-    Console().print(table_of(ledger, names))
+    make_console().print(table_of(ledger, names))
 
 
 def warn_of_other_data(folder: Path, jobs: Sequence[Job]) -> None:
@@ -106,7 +105,7 @@ def warn_of_other_data(folder: Path, jobs: Sequence[Job]) -> None:
     for before, root in moved:
         if before != root:
             advice = "choose another hydra.sweep.dir= if these are other data"
-            print(f"warning: jobs there ran with data.root={before}, not {root}; {advice}", flush=True)
+            say(f"warning: jobs there ran with data.root={before}, not {root}; {advice}")
 
 
 def run(runner: Runner, todo: Sequence[str]) -> int:
@@ -118,7 +117,7 @@ def run(runner: Runner, todo: Sequence[str]) -> int:
     states = {runner.ledger.jobs[name]["state"] for name in runner.jobs}
     failed = states != {"done"}
     stream = sys.stderr if failed else sys.stdout
-    print("\n".join(report(runner)), file=stream, flush=True)
+    print(*map(visible, report(runner)), sep="\n", file=stream, flush=True)
     return code or int(failed)
 
 
@@ -129,7 +128,7 @@ def plan(runner: Runner, todo: Sequence[str], places: int) -> int:
         print(f"{' '.join(arm) or 'one arm'}: {minutes:.1f} minutes a job")
     untimed = {runner.jobs[name].arms for name in todo} - set(estimates)
     if untimed:
-        print("\n".join(report(runner)), file=sys.stderr, flush=True)
+        print(*map(visible, report(runner)), sep="\n", file=sys.stderr, flush=True)
         return 128 + runner.stopped_by if runner.stopped_by else 1
     total = sum(estimates[runner.jobs[name].arms] for name in todo)
     print(f"{counted(len(todo), 'job')}, {places} at a time: about {total / places / 60:.1f} hours")

@@ -17,10 +17,10 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
-from rich.console import Console
 from rich.progress import track
 
 from dotcom.errors import UsageError
+from dotcom.text import make_console
 
 
 @dataclass
@@ -65,7 +65,7 @@ class DotcomLauncher(Launcher):
         from dotcom.sweep.grid import check_distinct, make_job
         from dotcom.sweep.session import Settings, sweep
 
-        console, short = Console(stderr=True), len(job_overrides) < LONG
+        console, short = make_console(stderr=True), len(job_overrides) < LONG
         checks = [
             self._checked(overrides)
             for overrides in track(job_overrides, "checking", disable=short or not console.is_terminal, console=console)
