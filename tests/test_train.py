@@ -171,8 +171,8 @@ def test_sweep__runs_every_arm(train, photos, tmp_path):
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("data.train_transform.image_size=70", "multiples of 32, got 70x70; nearest: 64x64 and 96x96"),
-        ("data.num_classes=5", "data.num_classes=5: the train data have 2 classes"),
+        ("+trainer.profiler=nope", "error: trainer.profiler: When passing string value for the `profiler` parameter of"),
+        ("hardware.strategy=nope", "invalid strategy name: `strategy='nope'`"),
     ],
 )
 def test_mistake_that_shows_late__is_one_line(train, photos, slurm_path, override, said):

@@ -100,6 +100,7 @@ def test_wrong_value_of_any_key__is_one_line_or_makes_sense(data):
         ("optimizer.lr=inf", "optimizer.lr=inf: expected a finite number"),
         ("optimizer.weight_decay=nan", "optimizer.weight_decay=nan: expected a finite number"),
         ("image_size=3200000", "image_size=3200000: expected a multiple of 32 above 0, up to 8192"),
+        ("data.train_transform.image_size=70", "data.train_transform.image_size=70: expected a multiple of 32 above 0"),
         ("data.num_workers=100000", "data.num_workers=100000: expected up to "),
         (
             "data.batch_size=900000 image_size=8192",
