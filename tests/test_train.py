@@ -171,7 +171,7 @@ def test_sweep__runs_every_arm(train, photos, tmp_path):
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("+trainer.profiler=nope", "error: trainer.profiler: When passing string value for the `profiler` parameter of"),
+        ("+trainer.profiler=nope", "error: trainer.profiler: When passing string value for the `profiler`"),
         ("hardware.strategy=nope", "invalid strategy name: `strategy='nope'`"),
     ],
 )
