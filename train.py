@@ -16,6 +16,7 @@ from dotcom.config import checked, register_resolvers
 from dotcom.effects import check_effects, check_single
 from dotcom.errors import UsageError, one_line_errors, unmeasured
 from dotcom.hardware import gpus, keep_memory
+from dotcom.help import help_text
 from dotcom.hints import check_flags, check_task
 from dotcom.processes import PATIENCE, FolderLock, stop_with_parent
 from dotcom.record import Record
@@ -188,4 +189,7 @@ def stopped(folder: str, stop: SystemExit) -> int:
 if __name__ == "__main__":
     with one_line_errors():
         check_flags(sys.argv[1:])
-        main()
+        if {"--help", "-h"} & set(sys.argv[1:]):
+            print(help_text(sys.argv[1:]))
+        else:
+            main()

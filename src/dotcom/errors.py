@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from dotcom.pipes import reader_may_leave
 from dotcom.text import say
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -31,7 +32,8 @@ def one_line_errors() -> Iterator[None]:
     """Print a mistake of the user as ``error: ...`` and exit with 2; a bug keeps its traceback."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # otherwise Hydra prints and exits by itself
     try:
-        yield
+        with reader_may_leave():
+            yield
     except KeyboardInterrupt:  # before there was anything to save
         sys.exit(130)
     except Exception as error:

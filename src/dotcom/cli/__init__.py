@@ -4,7 +4,6 @@ Arguments are plain, not Hydra's, and read before anything heavy is imported.
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -23,18 +22,14 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 1 if something of what was asked failed, 2 for a mistake."""
-    parser = argparse.ArgumentParser(prog="dotcom", description="What one does with a checkpoint of dotcom.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, what in COMMANDS.items():
-        import_module(f"dotcom.cli.{name}").add_arguments(commands.add_parser(name, help=what, description=what))
-    words = list(sys.argv[1:] if argv is None else argv)
-    chosen = words[0] if words and words[0] in COMMANDS else None
-    # by itself, argparse would refuse data.root=PATH and further paths once an option stands between
-    arguments = commands.choices[chosen].parse_intermixed_args(words[1:]) if chosen else parser.parse_args(words)
-    with one_line_errors():
-        try:
-            code: int = import_module(f"dotcom.cli.{chosen}").run(arguments)
-        except BrokenPipeError:  # whoever read our output has enough, as `head` does
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more at its end
-            return 1
+    with one_line_errors():  # around the parser, too, whose --help may have no reader any more
+        parser = argparse.ArgumentParser(prog="dotcom", description="What one does with a checkpoint of dotcom.")
+        commands = parser.add_subparsers(required=True, metavar="COMMAND")
+        for name, what in COMMANDS.items():
+            import_module(f"dotcom.cli.{name}").add_arguments(commands.add_parser(name, help=what, description=what))
+        words = list(sys.argv[1:] if argv is None else argv)
+        chosen = words[0] if words and words[0] in COMMANDS else None
+        # by itself, argparse would refuse data.root=PATH and further paths once an option stands between
+        arguments = commands.choices[chosen].parse_intermixed_args(words[1:]) if chosen else parser.parse_args(words)
+        code: int = import_module(f"dotcom.cli.{chosen}").run(arguments)
     return code
