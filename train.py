@@ -18,6 +18,7 @@ from dotcom.errors import UsageError, one_line_errors, unmeasured
 from dotcom.hardware import gpus, keep_memory
 from dotcom.help import help_text
 from dotcom.hints import check_flags, check_task
+from dotcom.paths import from_folder
 from dotcom.processes import PATIENCE, FolderLock, stop_with_parent
 from dotcom.record import Record
 from dotcom.rollcall import roll_call
@@ -53,6 +54,8 @@ def checked_run(cfg: DictConfig) -> float | None:
         lock.acquire(PATIENCE)
     check_task(choices)
     defaults = hydra.compose("config", overrides=chosen)
+    for each in (cfg, defaults):
+        from_folder(each, Path(HydraConfig.get().runtime.cwd))
     check_single(cfg, defaults)
     config = checked(cfg, defaults)
     if not config["sweep"] and HydraConfig.get().mode is RunMode.RUN:

@@ -1,5 +1,6 @@
 """What predict says is what validation measures; no picture, however strange, and no broken one stops it."""
 
+import io
 import json
 import struct
 import zlib
@@ -226,6 +227,41 @@ def test_pictures__are_found_once_and_sorted(tmp_path):
     assert {path.resolve() for path in found} == {tmp_path / name for name in ("c", "b.JPG", "a/z.png")}
     assert len(found) == 3
     assert found == sorted(found)
+
+
+def test_pattern__finds_pictures_and_one_without_any_is_named(tmp_path, monkeypatch):
+    for name in ("b.JPG", "a/z.png", "a/.hidden.png", "a/notes.txt", "what[1].png", "c"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    assert find_pictures([Path("*.JPG"), Path("a/*")]) == [Path("a/z.png"), Path("b.JPG")]
+    assert find_pictures([Path("**")]) == [Path("a/z.png"), Path("b.JPG"), Path("what[1].png")]
+    assert find_pictures([Path("what[1].png")]) == [Path("what[1].png")]  # a file of that name is no pattern
+    with pytest.raises(UsageError, match=r"^a/\*\.gif: nothing matches; expected JPEG"):
+        find_pictures([Path("a/*.gif")])
+    with pytest.raises(UsageError, match=r"^a/\*\.txt: none of the 1 files that match is called as pictures are"):
+        find_pictures([Path("a/*.txt")])
+
+
+def test_standard_input__is_a_picture_or_paths(checkpoints, answers, refused, monkeypatch):
+    path = checkpoints("classification")
+    photo = path.parent / "photos" / "val" / "dark" / "0.jpg"
+
+    def pipe(content: bytes) -> None:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+
+    expected, _ = answers("predict", path, photo)
+    pipe(f"{photo}\n".encode())
+    assert answers("predict", path, "-") == (expected, "")
+    pipe(photo.read_bytes())
+    assert answers("predict", path, "-") == ([expected[0] | {"path": "-"}], "")
+    for content, said in (
+        (b"", "but 0 other bytes"),
+        (b"\0\1\2", "-: neither a picture nor paths"),
+        (b"gone\n", "gone: no"),
+    ):
+        pipe(content)
+        assert said in refused("predict", path, "-")
 
 
 def test_lines__are_readable_without_json(checkpoints, capsys):

@@ -123,6 +123,17 @@ def read_picture(source: Path | bytes, name: str | None = None, limit: int = MAX
         raise UsageError(f"{called}: {error}") from None
 
 
+def is_picture(content: bytes) -> bool:
+    """Whether bytes begin as an image does; it may be damaged further on."""
+    try:
+        Image.open(io.BytesIO(content), formats=FORMATS).close()
+    except UnidentifiedImageError:
+        return False
+    except DAMAGE:
+        pass
+    return True
+
+
 def image_sizes(path: Path) -> tuple[Size, Size] | None:
     """Width and height as stored and as upright, read from the file's header; None for a file that is no image."""
     try:

@@ -1,5 +1,6 @@
 """Finding pictures: files, and folders however deep. Nothing here imports torch."""
 
+import glob
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,13 +19,15 @@ def find_pictures(paths: Sequence[Path], without: Path | None = None) -> list[Pa
     In folders, files count by their extension; hidden and system entries do not, and one warning counts these.
 
     Args:
-        paths: Files, whatever they are called, and folders.
+        paths: Files, whatever they are called, folders, and patterns such as ``photos/*.jpg`` or ``photos/**``, of
+            which what has the name of a picture counts.
         without: A folder to leave out, since it holds what an earlier call has drawn; if it is one of ``paths``, its
             folders ``drawings`` and ``masks``.
 
     Raises:
         UsageError: If one of ``paths`` does not exist, or there is no picture at all.
     """
+    paths = [file for path in paths for file in matched(path)]
     for path in paths:
         if not path.is_dir() and not path.is_file():
             raise UsageError(f"{path}: no such file or folder; expected pictures, or folders with some")
@@ -36,6 +39,23 @@ def find_pictures(paths: Sequence[Path], without: Path | None = None) -> list[Pa
         raise UsageError(f"{names}: no pictures there; expected {KINDS}")
     first = {file.resolve(): file for file in reversed(found)}  # of the names of one file, the first
     return sorted(first.values())
+
+
+def matched(path: Path) -> list[Path]:
+    """What a quoted pattern stands for, files by their extension and folders; any other path as it is.
+
+    Raises:
+        UsageError: If nothing matches the pattern.
+    """
+    pattern = str(path)
+    if path.exists() or not glob.has_magic(pattern):
+        return [path]
+    found = [Path(name) for name in sorted(glob.glob(pattern, recursive=True))]
+    pictures = [file for file in found if file.is_dir() or is_photo(file.name)]
+    if not pictures:
+        why = f"none of the {len(found)} files that match is called as pictures are" if found else "nothing matches"
+        raise UsageError(f"{pattern}: {why}; expected {KINDS}")
+    return pictures
 
 
 def _inside(folder: Path, without: Path | None, hidden: Hidden) -> Iterator[Path]:
