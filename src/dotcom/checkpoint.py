@@ -6,7 +6,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from dotcom.errors import UsageError, spelled
-from dotcom.plain_pickle import read_plain
+from dotcom.plain_pickle import is_plain_tensor, read_plain
 from dotcom.resume import (
     GROUPING,
     NETWORK,
@@ -21,6 +21,7 @@ from dotcom.resume import (
     value_of,
 )
 from dotcom.safetensors import SUFFIX, check_safetensors
+from dotcom.state_dicts import contents, state_dicts
 from dotcom.world import is_first
 
 
@@ -44,13 +45,29 @@ def check_files(config: dict[str, Any]) -> None:
                 continue
             content = read_plain(setting, path)
             where = f"hydra.run.dir={config['output_dir']}" if own and setting == "ckpt_path" else f"{setting}={path}"
-            if setting == "ckpt_path" or (isinstance(content, dict) and "config" in content):
+            if setting == "ckpt_path" or is_of_ours(content):
                 saved = OmegaConf.create(config_of(setting, path, content))
                 check_match(where, saved, OmegaConf.create(config), keys, advice, value_of if own else select)
+            if setting == "weights":
+                check_weights(path, content)
             if setting == "ckpt_path":
                 check_resumable(where, content, config)
             if setting == "ckpt_path" and own:
                 say_if_moved(config, content["config"])
+
+
+def check_weights(path: str, content: Any) -> None:
+    """Raise UsageError unless a file has tensors under one of the keys that are usual."""
+    if not state_dicts(content, is_plain_tensor):
+        found = contents(content, is_plain_tensor)
+        expected = "expected a state dict, or one under a key such as state_dict or model"
+        raise UsageError(f"weights={path}: no weights under a known key; it holds {found}; {expected}")
+
+
+def is_of_ours(content: Any) -> bool:
+    """Whether a file is a checkpoint of a run of ours; other programs have a ``config`` of their own."""
+    config = content.get("config") if isinstance(content, dict) else None
+    return isinstance(config, dict) and isinstance(config.get("task"), dict) and "model" in config
 
 
 def say_if_moved(config: dict[str, Any], before: dict[str, Any]) -> None:

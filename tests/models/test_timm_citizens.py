@@ -12,7 +12,7 @@ from timm.optim import create_optimizer_v2
 
 import dotcom.timm
 from dotcom.models import Classifier, DoTCoM, TimmBackbone, from_checkpoint
-from dotcom.models.weights import names_of_ours
+from dotcom.models.matching import names_of_ours
 from models.oracle import original_state
 
 NAMES = [f"dotcom_{size}" for size in ("base", "large", "small", "tiny")]
@@ -190,7 +190,7 @@ def test_weights__of_the_original_repository_load_as_they_are():
     state = {name: value.float() for name, value in original_state("tiny").items()}
     network, ours = timm.create_model("dotcom_tiny").eval(), Classifier(DoTCoM.from_variant("tiny"), 1000).eval()
     network.load_state_dict(state)
-    ours.load_state_dict(names_of_ours(state))
+    ours.load_state_dict(names_of_ours(state, ours))
     assert torch.equal(network(images()), ours(images()))
 
 

@@ -16,6 +16,7 @@ from dotcom.hardware import found, keep_memory
 from dotcom.inference.saved_run import SavedRun
 from dotcom.loggers import quiet
 from dotcom.models import from_checkpoint
+from dotcom.models.weights import harmless
 from dotcom.optim import constant
 from dotcom.tasks import Classification, Detection, Segmentation
 from dotcom.tasks.base import Task
@@ -80,5 +81,6 @@ def evaluate(run: SavedRun, data_config: dict[str, Any]) -> Evaluation:
     if trainer.strategy.root_device.type == "cpu":
         keep_memory()
     started = time.perf_counter()
-    (scores,) = trainer.validate(task, data, ckpt_path=run.path, verbose=False, weights_only=True)
+    with harmless():  # as reading the network itself
+        (scores,) = trainer.validate(task, data, ckpt_path=run.path, verbose=False, weights_only=True)
     return Evaluation(dict(scores), task.per_class, data.evaluated_images, time.perf_counter() - started)

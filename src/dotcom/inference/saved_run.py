@@ -6,7 +6,8 @@ from typing import Any
 
 from dotcom.allowed import METRICS
 from dotcom.errors import UsageError
-from dotcom.plain_pickle import read_plain
+from dotcom.plain_pickle import is_plain_tensor, read_plain
+from dotcom.state_dicts import contents, state_dicts
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,11 @@ def saved_run(path: Path) -> SavedRun:
     content = read_plain("CKPT", str(path))
     config = content.get("config") if isinstance(content, dict) else None
     if not isinstance(config, dict) or "state_dict" not in content:
-        raise UsageError(f"CKPT={path}: not a checkpoint of a dotcom run; a run leaves best.ckpt and last.ckpt")
+        advice = "a run leaves best.ckpt and last.ckpt"
+        if state_dicts(content, is_plain_tensor):
+            advice = f"to start a run from these weights: python train.py weights={path}"
+        found = contents(content, is_plain_tensor)
+        raise UsageError(f"CKPT={path}: not a checkpoint of a dotcom run; it holds {found}; {advice}")
     groups = [config.get("task"), config.get("data")]
     if not all(isinstance(group, dict) and "_target_" in group for group in groups):
         raise UsageError(f"CKPT={path}: its configuration lacks task or data; it is damaged, or of another program")

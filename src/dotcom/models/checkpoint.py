@@ -2,10 +2,8 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
-import torch
 from torch import nn
 
 from dotcom.errors import UsageError, flat
@@ -15,9 +13,10 @@ from dotcom.models.detector import Detector
 from dotcom.models.dotcom import DoTCoM
 from dotcom.models.edgevit import EdgeViT
 from dotcom.models.fat import FAT
+from dotcom.models.matching import names_of_ours
 from dotcom.models.segmenter import Segmenter
 from dotcom.models.timm import TimmBackbone
-from dotcom.models.weights import names_of_ours
+from dotcom.models.weights import read_weights
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {  # a checkpoint may name these, and nothing else to be called
     f"dotcom.models.{network.__name__}": network for network in (Classifier, Detector, Segmenter)
@@ -35,22 +34,18 @@ def from_checkpoint(path: str | Path, ema: bool = True) -> nn.Module:
     """Rebuild the network that a run saved, with its weights, in evaluation mode.
 
     Args:
-        path: best.ckpt or last.ckpt of a run; opened with ``weights_only=True``.
+        path: best.ckpt or last.ckpt of a run; nothing in it is executed.
         ema: Take the moving average of the weights if the run kept one.
 
     Raises:
         ValueError: If the file is no checkpoint of a run of ours, or its weights cannot be loaded.
     """
-    try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-    except UnpicklingError:  # whose message advises to let the file run code
-        reason = "it is damaged, or holds more than tensors and plain values, and could run code"
-        raise UsageError(f"{path}: its weights cannot be loaded; {reason}") from None
+    saved = read_weights("CKPT", path)
     if not isinstance(saved, dict) or "config" not in saved or "state_dict" not in saved:
         raise ValueError(f"{path} is not a checkpoint of a dotcom run")
     network = from_config(saved["config"]["task"]["model"], str(path))
     try:
-        network.load_state_dict(names_of_ours(saved, ema))
+        network.load_state_dict(names_of_ours(saved, network, ema))
     except RuntimeError as error:  # of another network
         raise UsageError(f"{path}: its weights cannot be loaded; {flat(str(error))[:200]}") from None
     return network.eval()

@@ -12,6 +12,7 @@ from dotcom.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from dotcom.models.checkpoint import from_checkpoint
 from dotcom.models.classifier import Classifier
 from dotcom.models.timm import create_classifier
+from dotcom.plain_pickle import read_plain
 
 
 class Teacher(nn.Module):
@@ -48,7 +49,7 @@ def read_teacher(source: str | None, num_classes: int) -> Teacher | None:
     """The teacher that ``source`` names; None if it is None.
 
     Args:
-        source: A checkpoint of ours, ``RUN/best.ckpt`` (opened with ``weights_only=True``), or the name of a network
+        source: A checkpoint of ours, ``RUN/best.ckpt`` (nothing in it is executed), or the name of a network
             that timm has weights of, which are downloaded or taken from its cache.
         num_classes: How many classes it has to know.
 
@@ -74,7 +75,7 @@ def _of_run(path: str) -> Teacher:
     network = from_checkpoint(Path(path).expanduser())
     if not isinstance(network, Classifier):
         raise ValueError(f"teacher={path}: expected a classifier, got a {type(network).__name__}")
-    saved = torch.load(Path(path).expanduser(), map_location="cpu", weights_only=True, mmap=True)
+    saved = read_plain("teacher", str(Path(path).expanduser()))
     data: dict[str, Any] = saved["config"]["data"]
     mean, std = data.get("mean") or IMAGENET_MEAN, data.get("std") or IMAGENET_STD
     return Teacher(network, mean, std, saved.get("classes", ()), getattr(network.backbone, "fixed_size", None))

@@ -1,6 +1,6 @@
-"""Starting from trained weights: our checkpoints, plain state dicts, and those of the original repository."""
+"""Starting from trained weights: our checkpoints, those of other programs, and those of the original repository."""
 
-import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -8,128 +8,133 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dotcom.errors import listed
-from dotcom.models.timm import TimmBackbone
-from dotcom.safetensors import SUFFIX
+from dotcom.errors import UsageError, flat, listed
+from dotcom.models import edgevit, fat
+from dotcom.models.dotcom import VARIANTS, DoTCoM
+from dotcom.models.matching import LEAST, Found, find_weights, is_tensor, readings, share
+from dotcom.plain_pickle import HARMLESS, Blank, read_plain
+from dotcom.safetensors import SUFFIX, check_safetensors
+from dotcom.state_dicts import StateDict, contents, state_dicts
+from dotcom.world import is_first
 
-# Left: names in github.com/EmPasLab/DoTCoM. ``conv.N`` numbers convolution, norm and activation in one row.
-ORIGINAL_NAMES: list[tuple[str, str]] = [
-    (r"^base\.", "backbone.stem.0."),
-    (r"^IB\.", "backbone.stem.1."),
-    (r"^QIB\.", "backbone.stages.0."),
-    (r"^DoT\.([01])\.mechanism\.", r"backbone.stages.1.\1."),
-    (r"^DoT\.2\.mechanism\.", "backbone.stages.2."),
-    (r"^QG\.", "backbone.stages.3."),
-    (r"^fc\.", "head."),
-    (r"\.transformer\.layers\.(\d+)\.0\.norm\.", r".attention.\1.norm."),
-    (r"\.transformer\.layers\.(\d+)\.0\.fn\.to_qkv\.", r".attention.\1.qkv."),
-    (r"\.transformer\.layers\.(\d+)\.0\.fn\.to_out\.0\.", r".attention.\1.out."),
-    (r"\.transformer\.layers\.(\d+)\.1\.norm\.", r".mlp.\1.0."),
-    (r"\.transformer\.layers\.(\d+)\.1\.fn\.net\.0\.", r".mlp.\1.1."),
-    (r"\.transformer\.layers\.(\d+)\.1\.fn\.net\.3\.", r".mlp.\1.3."),
-    (r"\.conv1\.(\d)\.", r".local.0.\1."),
-    (r"\.conv2\.(\d)\.", r".local.1.\1."),
-    (r"\.conv3\.(\d)\.", r".project.\1."),
-    (r"\.conv4\.(\d)\.", r".fuse.\1."),
-    (r"\.move1\.", ".bias_in."),
-    (r"\.move2\.", ".bias_out."),
-]
+COUNTERS = "num_batches_tracked"  # of batch norms, which may be missing
 
 
 def load_weights(network: nn.Module, path: str | Path) -> None:
-    """Copy what fits by name and shape into ``network``, and print loaded, skipped and missing.
+    """Copy what fits by name and shape into ``network``, and print what was taken, loaded, skipped and missing.
 
-    Heads of another width or another task are left as they are. If the checkpoint holds an exponential
-    moving average, that is what is loaded. The file is opened with ``weights_only=True``, or is of safetensors.
+    Heads of another width or another task are left as they are. If the file holds a moving average, that is what is
+    loaded. Nothing in the file is executed.
 
     Args:
         network: Changed in place; its backbone stands under ``backbone.``.
-        path: A checkpoint of ours, a saved state dict of a network or a bare backbone, or of the original; of a network
-            of timm, one of timm's own names, too.
+        path: A checkpoint of ours; one of another program, with the state dict under a usual key (``state_dict``,
+            ``model``, ``model_ema`` ...) and usual prefixes (``module.``, ``_orig_mod.`` ...); a state dict of a whole
+            network or a bare backbone, also of safetensors; of the original; of a network of timm, of timm itself.
 
     Raises:
-        ValueError: If the file holds no weights, or less than 90 % of the backbone's parameters fit.
+        ValueError: If the file cannot be read, or less than 90 % of the backbone's parameters fit. The message says
+            what was found.
     """
-    theirs = names_of_ours(_under_timm(_read(path), network))
-    ours = {name: tensor for name, tensor in network.state_dict().items() if "num_batches_tracked" not in name}
-    fits = {name: tensor for name, tensor in theirs.items() if name in ours and tensor.shape == ours[name].shape}
-    skipped = [name for name in theirs if name not in fits and "num_batches_tracked" not in name]
-    missing = [name for name in ours if name not in fits]
-    backbone = {name: tensor.numel() for name, tensor in ours.items() if "backbone." in name}
-    share = sum(size for name, size in backbone.items() if name in fits) / max(1, sum(backbone.values()))
+    loaded = read_weights("weights", path)
+    ours = {name: tensor for name, tensor in network.state_dict().items() if COUNTERS not in name}
+    found = find_weights(f"weights={path}", loaded, ours)
+    skipped = [name for name in found.tensors if name not in found.fits and COUNTERS not in name]
+    missing = [name for name in ours if name not in found.fits]
+    fraction = share(found, ours)
     report = (
-        f"weights={path}: {len(fits)} tensors loaded, {_counted('skipped', skipped)}, "
-        f"{_counted('missing', missing)}; {share:.1%} of the backbone"
+        f"weights={path}: {_taken(found, loaded)}{len(found.fits)} tensors loaded, {_counted('skipped', skipped)}, "
+        f"{_counted('missing', missing)}; {fraction:.1%} of the backbone"
     )
-    if share < 0.9:
-        raise ValueError(f"{report}; at least 90 % expected. Is it of another size or block kind?")
-    network.load_state_dict(fits, strict=False)
-    print(report)
+    if fraction < LEAST:
+        raise UsageError(f"{report}; at least 90 % expected. {_why(found, loaded, ours)}")
+    network.load_state_dict(found.fits, strict=False)
+    if is_first():
+        print(report)
 
 
-def _read(path: str | Path) -> Any:
-    """What a file holds; nothing of it is run.
-
-    Raises:
-        ValueError: If it would have to be.
-        ImportError: If it is of safetensors, and that is not installed.
-    """
-    if str(path).endswith(SUFFIX):
-        try:
-            from safetensors.torch import load_file
-        except ImportError:
-            raise ImportError(f"weights={path} needs safetensors: pip install 'dotcom[timm]'") from None
-        return load_file(path)
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except UnpicklingError:
-        raise ValueError(f"weights={path}: it holds more than tensors and plain values, and could run code") from None
-
-
-def _under_timm(loaded: Any, network: nn.Module) -> Any:
-    """Names of timm get the place that timm's network has in ours; anything else is returned as it is."""
-    backbone = getattr(network, "backbone", None)
-    names = backbone.network.state_dict().keys() if isinstance(backbone, TimmBackbone) else set()
-    if not isinstance(loaded, dict) or len(names & loaded.keys()) * 2 < len(loaded):
-        return loaded
-    return {f"backbone.network.{name}": value for name, value in loaded.items()}
-
-
-def names_of_ours(loaded: Any, ema: bool = True) -> dict[str, Tensor]:
-    """The tensors of a checkpoint or state dict under the names that our networks use.
+def read_weights(setting: str, path: str | Path) -> Any:
+    """What a file holds, tensors on the CPU; nothing of it is run.
 
     Args:
-        loaded: What ``torch.load`` returned.
-        ema: Take the moving average where there is one.
+        setting: The key that named the file, for the error message.
+        path: Of ``torch.save``, or of safetensors.
+
+    Raises:
+        UsageError: If it is no such file, is damaged, or would have to be run.
     """
-    if not isinstance(loaded, dict):
-        raise ValueError(f"weights: expected a file with a state dict or a checkpoint, got a {type(loaded).__name__}")
-    state = next((loaded[key] for key in ("state_dict", "model") if isinstance(loaded.get(key), dict)), loaded)
-    tensors = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
-    for prefix in ("ema.module.",) * ema + ("model.", "module."):  # of a Lightning task, of DataParallel
-        inside = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-        tensors = inside or tensors
-    if any(name.startswith("stem.") for name in tensors):
-        tensors = {f"backbone.{name}": value for name, value in tensors.items()}
-    if "base.0.weight" in tensors:
-        tensors = {
-            _from_original(name): value.squeeze() if ".move" in name else value for name, value in tensors.items()
-        }
-    return tensors
+    if str(path).endswith(SUFFIX):
+        check_safetensors(setting, Path(path))
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    read_plain(setting, str(path))  # whose errors say what was expected
+    try:
+        with harmless():
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except (UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError) as error:
+        reason = flat(str(error)).partition("WeightsUnpickler error: ")[2] or "it is damaged"
+        raise UsageError(f"{setting}={path}: its tensors cannot be read; {reason[:200]}") from None
 
 
-def _from_original(name: str) -> str:
-    def block(match: re.Match[str]) -> str:
-        """Conv N of a row of (convolution, norm, activation) is layer N // 3, part N % 3."""
-        kind, number = match[1], int(match[2])
-        layer, part = divmod(number, 3)
-        return {"conv_block": f".conv{layer + 1}.{part}.", "conv": f".layers.{layer}.{part}."}[kind]
+def harmless() -> Any:
+    """Within it, ``torch.load`` reads files with what training scripts put beside tensors, and makes nothing of that.
 
-    for pattern, ours in ORIGINAL_NAMES:
-        name = re.sub(pattern, ours, name)
-    if re.match(r"backbone\.stages\.(0\.\d|1\.\d\.[01]|2\.[01])\.", name):  # a QIB: QG first, then MV2
-        name = re.sub(r"\.(conv_block|downsample)\.", r".0.\1.", re.sub(r"\.conv\.", ".1.conv.", name))
-    return re.sub(r"\.(conv_block|conv)\.(\d+)\.", block, name).replace(".downsample.", ".skip.")
+    A ``Blank``, which does nothing, stands for each such object: not even ``argparse.Namespace`` itself is made.
+    """
+    return torch.serialization.safe_globals([(Blank, name) for name in HARMLESS])
+
+
+def _taken(found: Found, loaded: Any) -> str:
+    """Which of the state dicts of a file was taken, and what its names began with, where that is worth a word."""
+    others = [other.place for other in state_dicts(loaded, is_tensor) if other.keys and other.keys != found.source.keys]
+    words = f"{found.source.place} taken" if found.source.keys else ""
+    words += f" (also there: {listed(others)})" if others else ""
+    if found.prefix:
+        words += f"{', ' if words else ''}{found.prefix[:-1]} of its names taken"
+    return f"{words}; " if words else ""
+
+
+def _why(found: Found, loaded: Any, ours: Mapping[str, Tensor]) -> str:
+    """What a file that does not fit looks like."""
+    differing = {name: value for name, value in found.tensors.items() if name in ours and name not in found.fits}
+    words = [f"It holds {contents(found.source.tensors, is_tensor)}"]
+    if differing:
+        name = max(differing, key=lambda name: differing[name].numel())
+        words.append(f"{name} is {_by(differing[name])} in the file, {_by(ours[name])} in the network")
+    elif not found.fits:
+        words.append(f"the network's names are such as {listed(list(ours), limit=2)}")
+    architecture = loaded.get("arch") if isinstance(loaded, Mapping) else None
+    if guess := _guess(found.source):
+        words.append(f"it looks like {guess}")
+    elif isinstance(architecture, str):
+        words.append(f"it says that it is of {architecture}")
+    return "; ".join(words)
+
+
+def _by(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "one number"
+
+
+def _guess(source: StateDict) -> str | None:
+    """The network of ours that a state dict fits, as one writes it on the command line."""
+    with torch.device("meta"):
+        for name, backbone in _own_networks():
+            ours = {f"backbone.{key}": value for key, value in backbone.state_dict().items() if COUNTERS not in key}
+            if any(share(reading, ours) >= LEAST for reading in readings(source, ours, ema=True)):
+                return name
+    return None
+
+
+def _own_networks() -> Iterator[tuple[str, nn.Module]]:
+    for block in ("qib", "basic", "mv2", "qg"):
+        for variant in VARIANTS:
+            extra = "" if block == "qib" else f" block={block}"
+            yield f"model=dotcom_{variant}{extra}", DoTCoM.from_variant(variant, block=block)
+    for kind in edgevit.VARIANTS:
+        yield f"model=edgevit_{kind}", edgevit.EdgeViT.from_variant(kind)
+    for size in fat.VARIANTS:
+        yield f"model=fat_{size}", fat.FAT.from_variant(size)
 
 
 def _counted(what: str, names: list[str]) -> str:

@@ -4,12 +4,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from dotcom.models.weights import names_of_ours
+from dotcom.models.matching import names_of_ours
 
 
 def checkpoint_filter_fn(state_dict: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
     """What timm calls with the tensors of a file, before it fits them to other channels or classes."""
-    return names_of_ours(state_dict)
+    return names_of_ours(state_dict, network)
 
 
 def rename(network: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
@@ -21,6 +21,6 @@ def rename(network: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> N
         prefix: Empty unless the network is a part of another one, whose names are not ours to change.
     """
     if not prefix:
-        ours = names_of_ours(state)
+        ours = names_of_ours(state, network)
         state.clear()
         state.update(ours)
