@@ -17,6 +17,7 @@ from dotcom.errors import listed, spelled
 from dotcom.fingerprint import scientific
 
 FACTORS = {  # settings that are left out of the scientific ones or follow from several, and what each follows from
+    "monitor": ("monitor", "ema"),
     "precision": ("precision", "hardware.precision"),
     "effective_batch": ("data.batch_size", "accumulate", "hardware.devices", "hardware.num_nodes"),
 }

@@ -11,6 +11,8 @@ from typing import Any
 from dotcom.errors import UsageError, did_you_mean, listed, spelled
 from dotcom.record import curves, read_json
 
+USED = "used/"  # before a metric: of the network that is used after training
+
 
 @dataclass(frozen=True)
 class Run:
@@ -69,13 +71,18 @@ class Run:
             path = self.folder / "metrics.csv"
             raise UsageError(f"{path}: expected columns step, epoch and numbers below names ({error})") from error
 
+    def named(self, metric: str) -> str:
+        """A metric's name in this run: ``used/top1`` is ``val_ema/top1`` with a moving average, else ``val/top1``."""
+        network = "val_ema/" if self.config.get("ema") else "val/"
+        return network + metric.removeprefix(USED) if metric.startswith(USED) else metric
+
     def curve(self, metric: str) -> list[tuple[int, float]]:
         """The (training step, value) pairs of one name.
 
         Raises:
             UsageError: If there is no such name.
         """
-        return known(metric, self.curves, f"{self.folder / 'metrics.csv'}")
+        return known(self.named(metric), self.curves, f"{self.folder / 'metrics.csv'}")
 
     def value(self, metric: str, at: str = "last") -> float:
         """The metric after the last epoch (``last``), or of ``best.ckpt`` (``best``).
@@ -83,7 +90,7 @@ class Run:
         Raises:
             UsageError: If it was not measured, or is not finite.
         """
-        best = at == "best"
+        metric, best = self.named(metric), at == "best"
         value = known(metric, self.scores, f"{self.folder / 'run.json'}") if best else self.curve(metric)[-1][1]
         if not best:
             self.check_complete(metric)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from experiments.arms import Arm, chosen_keys, group, reference
 from experiments.differences import Difference, circumstances, differences
-from experiments.records import Run, left_out, load
+from experiments.records import USED, Run, left_out, load
 from experiments.statistics import EXACT, RESAMPLES, Comparison, compare, needed_pairs
 
 from dotcom.errors import UsageError, counted, listed
@@ -61,7 +61,8 @@ def read_study(
 
     Args:
         paths: Folders of runs and sweeps.
-        metric: What to compare; the runs' monitor if None.
+        metric: What to compare; if None, the runs' monitor, or of runs with and without a moving average ``used/``
+            that metric, see ``Run.named``.
         at: ``last`` or ``best``.
         by: Swept keys, where the runs do not say.
         control: Name of the reference arm; see ``experiments.arms.reference``.
@@ -120,9 +121,12 @@ def comparable(found: Sequence[Difference], keys: Sequence[str], allow: Sequence
 
 
 def shared_monitor(runs: Sequence[Run]) -> str:
-    """The metric that all runs watched."""
+    """The metric that all runs watched, of the network or of its moving average, whichever each run uses."""
     monitors = sorted({run.monitor for run in runs})
     if len(monitors) > 1:
+        used = {USED + monitor.partition("/")[2] for monitor in monitors}
+        if len(used) == 1 and all(run.named(*used) == run.monitor for run in runs):
+            return used.pop()
         raise UsageError(f"the runs watched {listed(monitors)}; choose one of their metrics with --metric NAME")
     return monitors[0]
 
@@ -133,7 +137,8 @@ def explanation(metric: str, at: str, level: float, rows: Sequence[Comparison]) 
         "last": "after the last epoch",
         "best": "of the best epoch, chosen on the same validation images, which favours noise",
     }
-    notes = [f"{metric} {when[at]}."]
+    whose = ", of the network that is used: of the moving average where a run has one," if USED in metric else ""
+    notes = [f"{metric}{whose} {when[at]}."]
     if rows:
         drawn = (
             "" if all(row.exact for row in rows) else f", {RESAMPLES:,} random ones (seeded) from {EXACT + 1} pairs on"

@@ -53,7 +53,12 @@ def parser() -> argparse.ArgumentParser:
 def add_study(command: argparse.ArgumentParser) -> None:
     """The options that say what is compared with what."""
     command.add_argument("runs", nargs="+", type=Path, metavar="RUNS", help="folders of runs or sweeps")
-    command.add_argument("--metric", metavar="NAME", help="what to compare, as val/loss (default: the runs' monitor)")
+    command.add_argument(
+        "--metric",
+        metavar="NAME",
+        help="what to compare, as val/loss, or used/top1: of the moving average where a run has one "
+        "(default: the runs' monitor)",
+    )
     command.add_argument("--at", choices=("last", "best"), default="last", help=AT)
     command.add_argument("--reference", metavar="ARM", help=REFERENCE)
     command.add_argument("--by", type=keys, default=(), metavar="KEY[,KEY]", help="swept keys, if not as the runs say")

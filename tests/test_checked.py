@@ -92,6 +92,20 @@ def test_checked__refuses(override, said):
         asked(override)
 
 
+@pytest.mark.parametrize(("data", "metric"), [("fashion", "top1"), ("fashion_boxes", "map"), ("fashion_masks", "miou")])
+def test_epoch__is_chosen_by_the_network_that_is_used(data, metric):
+    for given, expected in (
+        ("", f"val/{metric}"),
+        ("ema=0.9", f"val_ema/{metric}"),
+        (f"ema=0.9 monitor=val/{metric}", f"val/{metric}"),
+        ("ema=0.9 monitor=val_ema/loss", "val_ema/loss"),
+    ):
+        config = asked(f"data={data} {given}")
+        callbacks = [config["callbacks"][name] for name in ("best", "average")]
+        assert {part["monitor"] for part in callbacks} == {config["monitor"]} == {expected}
+        assert {part["mode"] for part in callbacks} == {"min" if expected.endswith("loss") else "max"}
+
+
 def test_checked__refuses_clipping_that_a_fused_optimizer_cannot_do():
     with pytest.raises(UsageError, match=r"add optimizer\.fused=false"):
         checked(composed("clip=1", "precision=16-mixed"), composed())

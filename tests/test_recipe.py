@@ -95,6 +95,20 @@ def test_old_checkpoint__means_the_old_behaviour(checkpoints, tmp_path):
         check_files(elsewhere | {"ckpt_path": str(tmp_path / "last.ckpt"), "decayed": "matrices"})
 
 
+def test_run_from_before_the_average_chose__goes_on_by_its_own_score(checkpoints, tmp_path, capsys):
+    saved = torch.load(checkpoints("classification"), weights_only=True)
+    assert saved["config"]["monitor"] == "val_ema/top1"
+    line = f"ema=0.9 block=mv2 resume=true epochs=9 image_size=64 data.batch_size=2 output_dir={tmp_path}"
+    data = f"data=image_folder data.root={saved['config']['data']['root']}"
+    for before in ("val/top1", "val_ema/top1"):
+        torch.save(saved | {"config": saved["config"] | {"monitor": before}}, tmp_path / "last.ckpt")
+        config = asked(f"{data} {line}")
+        assert config["monitor"] == config["callbacks"]["best"]["monitor"] == before
+        assert ("monitor=val/top1: as this run began" in capsys.readouterr().out) == (before == "val/top1")
+        with pytest.raises(UsageError, match=rf"it holds monitor={before}, unlike these settings; add monitor="):
+            asked(f"{data} {line} monitor=val_ema/loss")
+
+
 def test_run_with_all_keys__is_killed_and_goes_on_as_if_never_stopped(tmp_path, make_photos):
     """In the last epoch batches are of both sizes, so a draw that is off by one would show in the weights."""
     root = make_photos(tmp_path)

@@ -95,7 +95,7 @@ def charts(study: Study) -> list[Drawn[Chart]]:
 
 def series(run: Run, name: str, factor: float) -> dict[int, float]:
     """The values of a metric by training step, without those that no plot could show."""
-    return {step: factor * value for step, value in run.curves.get(name, []) if math.isfinite(value)}
+    return {step: factor * value for step, value in run.curves.get(run.named(name), []) if math.isfinite(value)}
 
 
 def spread(values: Iterable[float]) -> str:

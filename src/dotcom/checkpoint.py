@@ -70,6 +70,15 @@ def is_of_ours(content: Any) -> bool:
     return isinstance(config, dict) and isinstance(config.get("task"), dict) and "model" in config
 
 
+def saved_monitor(folder: str) -> str | None:
+    """The score by which the run in a folder chooses its epochs; None if there is no such run."""
+    last = Path(folder) / "last.ckpt"
+    if not last.exists():
+        return None
+    content = read_plain("resume", str(last))
+    return content["config"].get("monitor") if is_of_ours(content) else None
+
+
 def say_if_moved(config: dict[str, Any], before: dict[str, Any]) -> None:
     """Say if the data of the run have moved, or are others."""
     roots = [settings["data"]["root"] for settings in (before, config)]

@@ -14,7 +14,7 @@ from dotcom.annotations.masks import mask_classes
 from dotcom.annotations.voc import voc_detection_classes
 from dotcom.annotations.voc_masks import voc_classes
 from dotcom.annotations.yolo import yolo_classes
-from dotcom.checkpoint import check_files
+from dotcom.checkpoint import check_files, saved_monitor
 from dotcom.effects import check_repeats
 from dotcom.errors import UsageError, did_you_mean, spelled
 from dotcom.hardware import found, loading_cores
@@ -24,7 +24,7 @@ from dotcom.prepared import classes_of, note_prepared
 from dotcom.recipe import check_recipe
 from dotcom.smoke import check_switches, set_smoke, smoke_folder
 from dotcom.values import check_reach, check_values
-from dotcom.world import launched
+from dotcom.world import is_first, launched
 
 GROUPS = ("task", "data", "trainer", "callbacks", "logger")
 MISSING = object()
@@ -38,6 +38,7 @@ def register_resolvers() -> None:
         "cores_per_gpu": lambda: loading_cores("auto"),
         "found": found,
         "launched": launched,
+        "used_score": lambda metric, ema: f"val_ema/{metric}" if ema else f"val/{metric}",
         "best": lambda metric: "min" if metric.endswith("loss") else "max",
         "scaled": lambda size, by: round(size * by),
         "class_folders": classes_of(lambda root: len(class_folders(root))),
@@ -69,6 +70,7 @@ def checked(cfg: DictConfig, defaults: DictConfig) -> dict[str, Any]:
     check_repeats(cfg, defaults)
     check_values(cfg, defaults)
     check_types(cfg, defaults)
+    keep_monitor(cfg)
     config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True))
     metrics = METRICS[config["task"]["_target_"].rpartition(".")[2]]
     monitors = tuple(f"{network}/{metric}" for network in ("val", "val_ema") for metric in metrics)
@@ -90,6 +92,19 @@ def checked(cfg: DictConfig, defaults: DictConfig) -> dict[str, Any]:
         set_smoke(config)
     check_files(config)
     return config
+
+
+def keep_monitor(cfg: DictConfig) -> None:
+    """A run that goes on keeps the score that has chosen its epochs so far, unless another one is asked for.
+
+    Before there was a default for ``ema``, all runs were chosen by the network itself.
+    """
+    if cfg.resume and cfg.fit and cfg.ema and OmegaConf.is_interpolation(cfg, "monitor"):
+        before = saved_monitor(cfg.output_dir)
+        if before is not None and before != cfg.monitor:
+            if is_first():
+                print(f"monitor={before}: as this run began; a new run with ema chooses its epoch by {cfg.monitor}")
+            cfg.monitor = before
 
 
 def check_model(config: dict[str, Any]) -> None:

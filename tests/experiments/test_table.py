@@ -2,9 +2,11 @@
 
 import csv
 import io
+import json
 import re
 import subprocess
 import sys
+from itertools import product
 from statistics import fmean, stdev
 
 import pytest
@@ -52,6 +54,24 @@ def parsed(text: str, style: str) -> list[list[str]]:
 
 def numbers(cell: str) -> list[float]:
     return [float(number) for number in re.findall(r"[-+]?[\d.]+", cell.replace("1,349,162", "1349162"))]
+
+
+@pytest.mark.parametrize("at", ["last", "best"])
+def test_ema__is_compared_by_the_network_that_each_run_uses(at, tmp_path, table):
+    swept = {"ema": ["null", "0.9"], "seed": ["0", "1"]}
+    folder = write_sweep(tmp_path / "sweep", swept, dict.fromkeys(product(*swept.values()), 0.5))
+    for run in folder.glob("ema-0.9__*"):  # what its average does is the same, by another name
+        facts = json.loads((run / "run.json").read_text())
+        facts["monitor"] = facts["config"]["monitor"] = "val_ema/top1"
+        facts["scores"] = {"val/top1": 0.1, "val_ema/top1": 0.75}
+        (run / "run.json").write_text(json.dumps(facts))
+        rows = (run / "metrics.csv").read_text().replace("val/top1", "val_ema/top1").replace(",0.5\n", ",0.75\n")
+        (run / "metrics.csv").write_text(rows.replace(",0.5\r\n", ",0.75\r\n"))
+    text, _ = table(folder, "--at", at, "--format", "csv")
+    means = [(row["arm"], row["metric"], float(row["mean"])) for row in csv.DictReader(io.StringIO(text))]
+    assert means == [("ema=null", "used/top1", 0.9 if at == "best" else 0.5), ("ema=0.9", "used/top1", 0.75)]
+    said, _ = table(folder, "--at", at)
+    assert "used/top1, of the network that is used: of the moving average where a run has one," in said
 
 
 def test_csv__carries_all_digits(sweep, table):
