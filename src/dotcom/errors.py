@@ -29,7 +29,10 @@ class UsageError(ValueError):
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Print a mistake of the user as ``error: ...`` and exit with 2; a bug keeps its traceback."""
+    """Print a mistake of the user as ``error: ...`` and exit with 2, a warning in a line; a bug keeps its traceback."""
+    from dotcom.warned import warn_once  # it builds on this module
+
+    warn_once()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # otherwise Hydra prints and exits by itself
     try:
         with reader_may_leave():

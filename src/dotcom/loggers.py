@@ -16,10 +16,9 @@ import wandb
 from lightning.pytorch.utilities import rank_zero_only
 
 from dotcom import text
-from dotcom.errors import flat
 from dotcom.fingerprint import digest, fingerprint
 from dotcom.history import WandbHistory, earlier_run, rows_written
-from dotcom.text import visible
+from dotcom.warned import warn_once
 from dotcom.world import is_first
 
 LONGEST_TAG = 64  # characters; W&B refuses more
@@ -134,7 +133,7 @@ def quiet() -> None:
     """Drop what Lightning says twice or to advertise; warnings about the user's own run stay, one line each."""
     # until there is a trainer, which knows better: Lightning would count a first process for each node
     rank_zero_only.rank = 0 if is_first() else 1  # type: ignore[attr-defined]
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {visible(flat(str(message)))}\n"
+    warn_once()
     for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
         logger = logging.getLogger(name)
         logger.handlers.clear()  # Hydra's root handler prints the same line again
