@@ -64,7 +64,7 @@ def test_every_key__is_in_one_list(data):
 
 def test_lists__name_keys_that_exist():
     known = {key for data in EMBEDDED for choice in ("adamw", "sgd") for key in dotted(plain(data, choice))}
-    known |= {"model.name", "data.prepared.digest", "optimizer.amsgrad"}
+    known |= {"model.name", "model.two_way", "data.prepared.digest", "optimizer.amsgrad"}
     names = (*NETWORK, *STATE, *PLACE, *NEW, *QUESTION, *TRAINING)
     assert [name for name in names if not any(key == name or key.startswith(f"{name}") for key in known)] == []
 

@@ -79,7 +79,7 @@ def test_sweep__logs_every_step_once(jobs):
 
 
 def test_failed_job__ends_its_run_with_an_exit_code(root):
-    process = start(root, "data.num_classes=5", "hydra.run.dir=failed")
+    process = start(root, "+trainer.val_check_interval=100000", "hydra.run.dir=failed")  # found once it trains
     process.communicate(timeout=120)
     assert process.returncode == 2
     (path,) = root.glob("failed/wandb/offline-run-*/run-*.wandb")

@@ -90,6 +90,8 @@ def explain(error: BaseException) -> str | None:
         return flat(str(error).split("object_type=")[0])
     if isinstance(error, OSError) and error.filename and error.strerror:  # a file or folder that cannot be used
         return f"{error.filename}: {error.strerror}"
+    if isinstance(error, ValueError) and raised_in(error, "lightning.pytorch.") and named_argument(str(error)):
+        return refused_by_trainer(flat(str(error)))
     return flat(str(error)) if isinstance(error, (ValueError, OSError, ImportError)) and raised_here(error) else None
 
 
@@ -102,21 +104,31 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
 
 def raised_here(error: BaseException) -> bool:
     """Whether our own code raised the error on purpose, rather than a library on its way through."""
+    return raised_in(error, "dotcom.")
+
+
+def raised_in(error: BaseException, package: str) -> bool:
+    """Whether a module whose name begins with ``package`` raised the error."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    return trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("dotcom.")
+    return trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith(package)
 
 
 def refused_by_trainer(message: str) -> str:
     """What Lightning says of a setting, with its name; of what the machine may lack, with what to try."""
-    from dotcom.hints import arguments_of  # it builds on this module
-
     if re.search(r"accelerator|backend|device|gpu|cuda|mps|bf16|precision", message, re.IGNORECASE):
         return f"{message} This machine may lack what hardware= and precision= ask for; try hardware=cpu"
-    words = set(re.findall(r"\w+", message))
-    named = [name for name in arguments_of("lightning.Trainer") or () if name in words]
-    return f"trainer.{max(named, key=len)}: {message}" if named else message
+    name = named_argument(message)
+    return f"trainer.{name}: {message}" if name else message
+
+
+def named_argument(message: str) -> str | None:
+    """The first argument of Lightning's trainer that a message names, if any."""
+    from dotcom.hints import arguments_of  # it builds on this module
+
+    known = set(arguments_of("lightning.Trainer") or ())
+    return next((word for word in re.findall(r"\w+", message) if word in known), None)
 
 
 def lost_process(error: BaseException) -> str | None:

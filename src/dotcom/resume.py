@@ -106,6 +106,7 @@ QUESTION = {  # they say what to do with the checkpoint, or are refused with it
     "retry": "refused without -m",
     "status": "refused without -m",
     "plan": "refused without -m",
+    "smoke": "a trial trains anew, and is refused with resume=true or fit=false",
     "job_timeout": "refused without -m",
 }
 TRAINING = (  # what an evaluation has no use for

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from dotcom.inference.stages import Stage
-    from dotcom.text import make_console
 
 TASKS = {"classification": ("images", 1000), "detection": ("boxes", 80), "segmentation": ("masks", 21)}
 
@@ -43,6 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from dotcom.inference.stages import stages
     from dotcom.models.checkpoint import from_config
+    from dotcom.text import make_console
 
     network: Any = from_config(model, arguments.model)
     fixed = getattr(network.backbone, "fixed_size", None)  # of a network made for images of one size
