@@ -1,6 +1,7 @@
 """Evaluate gives the scores that train.py gives, to all digits, and refuses data that do not fit."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -82,11 +83,83 @@ def test_mistake__is_one_line(overrides, said, checkpoints, refused):
     assert said in refused("evaluate", checkpoints("classification"), *overrides)
 
 
-def test_classes__of_another_name_are_refused(checkpoints, refused, photos):
+@pytest.mark.parametrize("data", [[], ["data=image_folder"]])
+def test_classes__of_another_name_are_refused(data, checkpoints, refused, photos):
     for split in ("train", "val"):
-        (photos / split / "dark").rename(photos / split / "ape")
-    said = refused("evaluate", checkpoints("classification"), f"data.root={photos}")
-    assert "it knows class 'dark' where these data have 'ape'" in said
+        (photos / split / "dark").rename(photos / split / "drak")
+    said = refused("evaluate", checkpoints("classification"), *data, f"data.root={photos}")
+    assert (
+        "data: the checkpoint does not know 1 of their 2 classes: drak; did you mean dark?; it knows dark, light"
+        in said
+    )
+
+
+def renamed(path: Path, names: list[str], folder: Path) -> Path:
+    """The same checkpoint with other names of its classes."""
+    saved = torch.load(path, weights_only=True)
+    torch.save({**saved, "classes": names}, folder / "renamed.ckpt")
+    return folder / "renamed.ckpt"
+
+
+def test_classes__in_another_order_are_matched_by_name(checkpoints, answers, tmp_path, capsys):
+    """Both classes of the checkpoint change their names: each image is right where it was wrong before."""
+    path = checkpoints("classification")
+    (own,), _ = answers("evaluate", path)
+    other = renamed(path, ["light", "dark"], tmp_path)
+    (answer,), _ = answers("evaluate", other)
+    assert answer["scores"]["val/top1"] == pytest.approx(1 - own["scores"]["val/top1"])
+    assert answer["classes"] == ["dark", "light"]
+    assert main(["evaluate", str(other)]) == 0
+    assert "classes matched by name" in capsys.readouterr().out
+
+
+def test_subset__is_scored_over_its_own_classes(checkpoints, answers, photos, tmp_path, capsys):
+    """A network that knows four classes chooses among the two that the data have."""
+    path = tmp_path / "four.ckpt"
+    saved = torch.load(checkpoints("classification"), weights_only=True)
+    state = {}
+    for name, value in saved["state_dict"].items():  # two more classes, one of them always the best
+        head = name.endswith(("head.weight", "head.bias"))
+        extra = torch.full_like(value, 50.0) if name.endswith("bias") else torch.zeros_like(value)
+        state[name] = torch.cat([extra[:1], value, extra[:1]]) if head else value
+    config = json.loads(json.dumps(saved["config"]))
+    for group in (config["data"], config["task"], config["task"]["model"]):
+        group["num_classes"] = 4
+    torch.save({**saved, "state_dict": state, "config": config, "classes": ["ape", "dark", "light", "yak"]}, path)
+    (own,), _ = answers("evaluate", checkpoints("classification"))
+    (answer,), _ = answers("evaluate", path)
+    assert answer["scores"] == pytest.approx(own["scores"], abs=1e-6)
+    assert answer["classes"] == ["dark", "light"]
+    assert main(["evaluate", str(path)]) == 0
+    assert "over 2 of the 4 classes that the checkpoint knows, among which it chooses; not in these data: ape, yak" in (
+        capsys.readouterr().out
+    )
+
+
+@pytest.mark.parametrize("task", ["detection", "segmentation"])
+def test_boxes_and_masks__are_matched_by_name_too(task, checkpoints, answers, tmp_path):
+    """With the classes in another order twice over, the scores are the same again."""
+    path = checkpoints(task)
+    saved = torch.load(path, weights_only=True)
+    names, count = saved["classes"], len(saved["classes"])
+    (own,), _ = answers("evaluate", path)
+    (turned,), _ = answers("evaluate", renamed(path, [*names[1:], names[0]], tmp_path))
+    assert turned["scores"] != own["scores"]
+    state = {}
+    for name, value in saved["state_dict"].items():  # the same network, with its classes in that order
+        state[name] = value
+        if task == "segmentation" and ".classifier." in name and len(value) == count:
+            state[name] = torch.roll(value, -1, 0)
+        if task == "detection" and ".classification_head." in name and value.ndim and len(value) % (count + 1) == 0:
+            ground, *classes = value.unflatten(0, (-1, count + 1)).unbind(1)
+            if name.endswith((".1.weight", ".1.bias")):  # the last layer of each map
+                state[name] = torch.stack([ground, *classes[1:], classes[0]], 1).flatten(0, 1)
+    again = tmp_path / "again.ckpt"
+    torch.save({**saved, "state_dict": state, "classes": [*names[1:], names[0]]}, again)
+    (answer,), _ = answers("evaluate", again)
+    compared = ("val/loss",) if task == "detection" else own["scores"]  # equal scores are ranked by class
+    assert [answer["scores"][name] for name in compared] == pytest.approx([own["scores"][name] for name in compared])
+    assert answer["per_class"].keys() == own["per_class"].keys()
 
 
 @pytest.mark.parametrize("group", ["image_size", "task.model", "data.val_transform"])

@@ -225,5 +225,5 @@ def test_letterbox__keeps_the_shape_and_fills_with_the_mean_colour():
 def test_weights__that_cannot_be_loaded_are_named(tmp_path, monkeypatch):
     source = source_of("Classification", tmp_path, monkeypatch)
     monkeypatch.undo()
-    with pytest.raises(UsageError, match=r"best\.ckpt: its weights cannot be loaded"):
+    with pytest.raises(UsageError, match=r"best\.ckpt: no PyTorch checkpoint, or a damaged one"):
         Source(source.run, source.data, 64, 4, int8=False)

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from dotcom.errors import listed
 from dotcom.inference.other_data import data_config
 from dotcom.inference.saved_run import saved_run
 from dotcom.record import to_json
@@ -16,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         default=[],
         metavar="data.KEY=VALUE",
-        help="such as data.root=PATH or data.batch_size=64; or data=CHOICE, another set with the same classes",
+        help="such as data.root=PATH or data.batch_size=64; or data=CHOICE, another set with these classes or fewer",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
 
@@ -34,10 +35,16 @@ def run(arguments: argparse.Namespace) -> int:
     source = str(config["dataset"]["_target_"]).rpartition(".")[2]
     if arguments.json:
         facts = {"checkpoint": str(arguments.ckpt), "data": source, "root": config.get("root")}
-        print(to_json(facts | {"images": result.images, "scores": result.scores, "per_class": result.per_class}))
+        facts |= {"classes": result.classes, "images": result.images, "scores": result.scores}
+        print(to_json(facts | {"per_class": result.per_class}))
         return 0
     console = make_console()
     console.print(visible(f"{arguments.ckpt} on {source}, {result.images:,} images"), soft_wrap=True)
+    if absent := [name for name in saved.classes if name not in result.classes]:
+        counts = f"over {len(result.classes)} of the {len(saved.classes)} classes that the checkpoint knows"
+        console.print(visible(f"{counts}, among which it chooses; not in these data: {listed(absent)}"), soft_wrap=True)
+    elif result.classes != saved.classes:
+        console.print("classes matched by name: their order is another than that of the checkpoint", soft_wrap=True)
     if result.per_class:
         console.print(class_table(result.per_class))
     console.print(score_table(result.scores, (f"{result.images / result.seconds:.0f}", f"{result.seconds / 60:.1f}")))

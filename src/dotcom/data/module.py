@@ -131,9 +131,13 @@ class DataModule(L.LightningDataModule):
         splits: tuple[Split, ...] = ("train", "val") if stage == "fit" else ("val",)
         for split in splits:
             if split not in self.datasets:
-                self.datasets[split] = self._dataset(split)
+                self.load(split)
                 if (found := len(self.datasets[split].classes)) != self.num_classes:
                     raise ValueError(f"data.num_classes={self.num_classes}: the {split} data have {found} classes")
+
+    def load(self, split: Split) -> None:
+        """Make the data set of a split, whatever its classes are."""
+        self.datasets[split] = self._dataset(split)
 
     def _dataset(self, split: Split) -> Any:
         if self.is_streamed:

@@ -78,7 +78,9 @@ class Source:
     @cached_property
     def drawn(self) -> tuple[list[Sample], list[Sample]]:
         """Images to check on and, for int8, others to calibrate on: ``CALIBRATION``, or half of all if that is less."""
-        found = samples(self.data, self.run.task, self.image_size, self.images + CALIBRATION * self.int8)
+        found = samples(
+            self.data, self.run.task, self.image_size, self.images + CALIBRATION * self.int8, self.run.classes
+        )
         others = min(CALIBRATION, len(found) // 2) if self.int8 else 0
         count = min(self.images, len(found) - others)
         return found[:count], found[count:]

@@ -14,7 +14,8 @@ from torchvision.transforms.v2.functional import InterpolationMode, resize
 from dotcom.data.checkpoint import data_of
 from dotcom.data.transforms import IGNORED
 from dotcom.deploy.formats import Array
-from dotcom.errors import UsageError
+from dotcom.errors import UsageError, listed
+from dotcom.inference.class_mapping import match_classes
 from dotcom.text import make_console
 
 Item = TypeVar("Item")
@@ -33,7 +34,9 @@ class Sample:
     target: Any
 
 
-def samples(config: Mapping[str, Any], task: str, image_size: int, count: int) -> list[Sample]:
+def samples(
+    config: Mapping[str, Any], task: str, image_size: int, count: int, classes: Sequence[str] | None = None
+) -> list[Sample]:
     """The same images for the same arguments, drawn from the whole validation split; fewer if it has no more.
 
     Args:
@@ -41,13 +44,20 @@ def samples(config: Mapping[str, Any], task: str, image_size: int, count: int) -
         task: ``"Classification"``, ``"Detection"`` or ``"Segmentation"``.
         image_size: N.
         count: How many; those that cannot be read are replaced by others.
+        classes: Names of the network's classes, which the data have to have in the same order; None if only its
+            outputs are compared.
 
     Raises:
-        UsageError: If not one could be read.
+        UsageError: If not one could be read, or the classes are others.
     """
     data = data_of({"data": sized(config, image_size)})
     data.setup("validate")
     dataset = data.datasets["val"]
+    if classes is not None and match_classes(classes, data.classes) != list(range(len(classes))):
+        raise UsageError(
+            f"data: the classes are {listed(data.classes)}, those of the checkpoint {listed(classes)}; expected equal "
+            f"classes in the same order, to compare an exported file with the truth"
+        )
     order = np.random.default_rng(0).permutation(len(dataset)).tolist()  # folders are sorted by class
     found: list[Sample] = []
     for index in watched(order[:count], "reading images"):

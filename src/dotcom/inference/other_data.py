@@ -43,7 +43,7 @@ def data_config(run: SavedRun, given: Sequence[str]) -> dict[str, Any]:
     check_types(cfg, defaults)
     check_ranges(cfg)
     config = cast(dict[str, Any], OmegaConf.to_container(cfg.data, resolve=True, throw_on_missing=True))
-    if config["num_classes"] != len(run.classes):
+    if config["num_classes"] > len(run.classes):
         raise UsageError(f"data: {config['num_classes']} classes; the checkpoint knows {len(run.classes)}")
     note_prepared(config)
     if (

@@ -27,6 +27,11 @@ class SavedRun:
     task: str
 
 
+def numbered(count: int) -> list[str]:
+    """The names of classes that have none."""
+    return [f"class {number}" for number in range(count)]
+
+
 def saved_run(path: Path) -> SavedRun:
     """Look into a checkpoint; takes milliseconds, and runs nothing that the file holds.
 
@@ -54,7 +59,7 @@ def saved_run(path: Path) -> SavedRun:
     count = config["data"].get("num_classes")
     if not isinstance(count, int):
         raise UsageError(f"CKPT={path}: its configuration has data.num_classes={count}; expected a number")
-    named = content.get("classes") or [f"class {number}" for number in range(count)]
+    named = content.get("classes") or numbered(count)
     if not isinstance(named, list) or len(named) != count:
         names = len(named) if isinstance(named, list) else named
         raise UsageError(f"CKPT={path}: it names {names} classes, its configuration says {count}")
