@@ -10,6 +10,8 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "compile": (False, True, "default", "reduce-overhead", "max-autotune"),
     "data.pin_memory": (True, False, None),
     "data.train_transform.auto_augment": ("rand", "trivial", None),
+    "data.train_transform.interpolation": ("bilinear", "bicubic"),
+    "data.val_transform.interpolation": ("bilinear", "bicubic"),
     "callbacks.average.mode": ("max", "min"),
     "callbacks.best.mode": ("max", "min"),
     "float32_matmul": ("highest", "high", "medium"),

@@ -21,6 +21,7 @@ from dotcom.hardware import found, loading_cores
 from dotcom.hints import check_added
 from dotcom.layout import class_folders
 from dotcom.prepared import classes_of, note_prepared
+from dotcom.preprocessing import expected_by_weights, val_resize
 from dotcom.recipe import check_recipe
 from dotcom.smoke import check_switches, set_smoke, smoke_folder
 from dotcom.values import check_reach, check_values
@@ -41,6 +42,8 @@ def register_resolvers() -> None:
         "used_score": lambda metric, ema: f"val_ema/{metric}" if ema else f"val/{metric}",
         "best": lambda metric: "min" if metric.endswith("loss") else "max",
         "scaled": lambda size, by: round(size * by),
+        "expected": expected_by_weights,
+        "val_resize": val_resize,
         "class_folders": classes_of(lambda root: len(class_folders(root))),
         "coco_classes": classes_of(coco_classes),
         "mask_classes": classes_of(mask_classes),

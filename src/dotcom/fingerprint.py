@@ -9,6 +9,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from dotcom.imagenet import IMAGENET_MEAN, IMAGENET_STD
+
 PLUMBING = ("hardware", "logger", "callbacks", "trainer", "hydra", "sweep", "slots", "job_timeout")
 PLUMBING_KEYS = {  # at any depth: where it runs, how fast, and where it writes
     "arms",
@@ -50,7 +52,14 @@ NEWER: dict[str, Any] = {  # settings younger than some runs, and the values tha
     "sync_batchnorm": False,
     "teacher": None,
 }
-NEWER_OF_MODEL: dict[str, Any] = {"two_way": True}  # likewise, of the settings below model.
+NEWER_WITHIN: dict[str, Any] = {  # likewise, within the groups
+    "model.two_way": True,
+    "task.model.backbone.two_way": True,
+    "data.mean": list(IMAGENET_MEAN),
+    "data.std": list(IMAGENET_STD),
+    "data.train_transform.interpolation": "bilinear",
+    "data.val_transform.interpolation": "bilinear",
+}
 SPELLED = ("max_epochs", "accumulate_grad_batches", "gradient_clip_val")  # epochs, accumulate and clip say the same
 LENGTH = ("max_steps", "max_time", "limit_train_batches", "limit_val_batches", "overfit_batches")
 DIGITS = 8
@@ -76,9 +85,8 @@ def scientific(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_usual(key: str, value: Any) -> bool:
-    """Whether a setting of the network came later, and its value means what was done before."""
-    group, _, name = key.rpartition(".")
-    return group in ("model", "task.model.backbone") and name in NEWER_OF_MODEL and value == NEWER_OF_MODEL[name]
+    """Whether a setting within a group came later, and its value means what was done before."""
+    return key in NEWER_WITHIN and value == NEWER_WITHIN[key]
 
 
 def fingerprint(config: Mapping[str, Any]) -> str:

@@ -83,7 +83,18 @@ def describe(config: dict[str, Any], network: nn.Module, trainer: L.Trainer, loa
     print(f"on {device.type}, {units}, {config['precision']}{layout}, seed {config['seed']}")
     print(steps(config, trainer.world_size))
     print(loading)
+    if config["weights"]:
+        print(prepared_images(config["data"]))
     say(f"writing to {config['output_dir']}")
+
+
+def prepared_images(data: Mapping[str, Any]) -> str:
+    """How images are prepared for the weights that the run starts from, in one line."""
+    transform = data["val_transform"]
+    said = f"images with mean {spelled(list(data['mean']))} and deviation {spelled(list(data['std']))}"
+    if "interpolation" not in transform:
+        return said
+    return f"{said}, {transform['interpolation']}, validation {transform['image_size']} of {transform['resize']} pixels"
 
 
 def steps(config: dict[str, Any], processes: int) -> str:

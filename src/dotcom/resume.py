@@ -13,7 +13,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from dotcom.errors import spelled
-from dotcom.fingerprint import NEWER, NEWER_OF_MODEL, PLUMBING, PLUMBING_KEYS, scientific
+from dotcom.fingerprint import NEWER, NEWER_WITHIN, PLUMBING, PLUMBING_KEYS, flat, scientific
 
 SAME_BACKBONE = ("model._target_", "model.variant", "model.name", "block")  # or its weights would not fit
 SWITCHES = ("model.two_way",)  # of one network alone; its weights fit, but mean something else
@@ -29,6 +29,8 @@ NETWORK = (
     "anchor_scales",
     "extra_channels",
     "data.num_classes",
+    "data.mean",
+    "data.std",
     "ema",
 )
 # in how many groups an optimizer keeps its state, with what a run did that does not say
@@ -152,7 +154,8 @@ def among(key: str, names: Sequence[str]) -> bool:
 
 def own_settings(config: Mapping[str, Any]) -> tuple[str, ...]:
     """The keys that must not change when a run goes on in its own folder."""
-    names = [*scientific(config), *(key for key in NEWER if key in config), "data.prepared.digest"]
+    young = [*(key for key in NEWER if key in config), *(key for key, _ in flat(config) if key in NEWER_WITHIN)]
+    names = [*scientific(config), *young, "data.prepared.digest"]
     left_out = [key for key in names if key == "epochs" or key.startswith(("task.", "trainer."))]
     return ("task._target_", *(key for key in dict.fromkeys(names) if key not in left_out))
 
@@ -172,8 +175,7 @@ def select(config: DictConfig, key: str) -> Any:
 def value_of(config: DictConfig, key: str) -> Any:
     """A value by its dotted key; of a setting that came later, the value that means what was done before."""
     value = OmegaConf.select(config, key)
-    group, _, name = key.rpartition(".")
-    return (NEWER_OF_MODEL if group == "model" else NEWER).get(name) if value is None else value
+    return NEWER_WITHIN.get(key, NEWER.get(key.rpartition(".")[2])) if value is None else value
 
 
 Compared = Callable[[DictConfig, str], Any]

@@ -35,6 +35,11 @@ def fractions(value: Any) -> bool:
     return isinstance(value, (list, tuple)) and len(value) == 2 and all(number(n) and 0 <= n < 1 for n in value)
 
 
+def channels(value: Any, above: float) -> bool:
+    """Whether a value is a list of three numbers above another."""
+    return isinstance(value, list) and len(value) == 3 and all(number(n) and n > above for n in value)
+
+
 def widths(value: Any) -> bool:
     """Whether a value is a list of even whole numbers."""
     return isinstance(value, list) and all(whole(n) and 2 <= n <= 8192 and n % 2 == 0 for n in value)
@@ -65,6 +70,14 @@ LISTS: dict[str, tuple[Callable[[Any], bool], str]] = {  # the test, and what is
     "anchor_scales": (lambda value: rising(value, 2), "two rising numbers above 0, up to 2, such as [0.2,0.95]"),
     "extra_channels": (widths, "even numbers from 2 to 8192, such as [512,256,256,128]"),
     "data.train_transform.scale": (lambda value: rising(value, 16), "two rising numbers above 0, up to 16"),
+    "data.mean": (
+        lambda value: channels(value, -math.inf),
+        "three numbers, one for each channel, such as [0.5,0.5,0.5]",
+    ),
+    "data.std": (
+        lambda value: channels(value, 0),
+        "three numbers above 0, one for each channel, such as [0.5,0.5,0.5]",
+    ),
     "optimizer.betas": (fractions, "two numbers from 0 to below 1, such as [0.9,0.999]"),
     "hardware.devices": (devices, "auto, a number from 1 on, or a list of different ones from 0 on, such as [0,1]"),
     "slots": (places, "a number from 1 on, or devices: [cuda:0,cuda:1]"),

@@ -52,6 +52,7 @@ def test_folder__of_a_peer_is_timms_own_network(name, tmp_path):
     run = SavedRun(tmp_path / "best.ckpt", config, ["a", "b", "c"], "Classification")
     size = 240 if "240" in name else 64
     preprocessing = {"size": size, "resize": size * 9 // 8, "mean": [0.5] * 3, "std": [0.25] * 3}
+    preprocessing["interpolation"] = "bilinear, antialiased"
     folder_of_timm.suits(run)
     folder_of_timm.write(network, run, preprocessing, tmp_path / "net.timm")
     loaded = timm.create_model(f"local-dir:{tmp_path / 'net.timm'}", pretrained=True)

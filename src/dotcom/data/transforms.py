@@ -9,9 +9,10 @@ import torch
 from torch import nn
 from torchvision import tv_tensors
 from torchvision.transforms import v2
-from torchvision.transforms.v2.functional import resize
+from torchvision.transforms.v2.functional import InterpolationMode, resize
 
 AutoAugment = Literal["rand", "trivial"]
+Interpolation = Literal["bilinear", "bicubic"]
 
 GREY = (124, 116, 104)  # the mean colour of ImageNet: zero once normalised
 IGNORED = 255  # value of mask pixels without a class
@@ -24,6 +25,7 @@ def crop_and_flip(
     min_scale: float = 0.08,
     auto_augment: AutoAugment | None = None,
     random_erasing: float = 0.0,
+    interpolation: Interpolation = "bilinear",
 ) -> v2.Compose:
     """Random resized crop and horizontal flip, then optionally RandAugment or TrivialAugment, and erasing.
 
@@ -34,11 +36,14 @@ def crop_and_flip(
         min_scale: Smallest area of a crop, as a fraction of the image.
         auto_augment: ``"rand"`` (arXiv:1909.13719) or ``"trivial"`` (arXiv:2103.10158).
         random_erasing: Probability in [0, 1] of blacking out a rectangle (arXiv:1708.04896).
+        interpolation: Of the resize, antialiased.
     """
     if auto_augment is not None and auto_augment not in AUTO_AUGMENT:
         raise ValueError(f"auto_augment must be one of {tuple(AUTO_AUGMENT)} or null, got {auto_augment!r}")
     steps: list[nn.Module] = [
-        v2.RandomResizedCrop(image_size, scale=(min_scale, 1.0), antialias=True),
+        v2.RandomResizedCrop(
+            image_size, (min_scale, 1.0), interpolation=InterpolationMode(interpolation), antialias=True
+        ),
         v2.RandomHorizontalFlip(),
     ]
     if auto_augment:
@@ -48,12 +53,13 @@ def crop_and_flip(
     return v2.Compose(steps)
 
 
-def resize_and_crop(image_size: int, resize: int) -> v2.Compose:
+def resize_and_crop(image_size: int, resize: int, interpolation: Interpolation = "bilinear") -> v2.Compose:
     """Resize the shorter side to ``resize`` pixels and cut ``image_size`` x ``image_size`` from the centre.
 
-    Source: the original's validation transform, with 288 and 256.
+    Source: the original's validation transform, with 288 and 256, bilinear.
     """
-    steps: list[nn.Module] = [v2.Resize(resize, antialias=True), v2.CenterCrop(image_size)]
+    small = v2.Resize(resize, interpolation=InterpolationMode(interpolation), antialias=True)
+    steps: list[nn.Module] = [small, v2.CenterCrop(image_size)]
     return v2.Compose(steps)
 
 

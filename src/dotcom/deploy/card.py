@@ -61,7 +61,7 @@ def preprocessing(config: Mapping[str, Any], task: str, image_size: int) -> dict
         "kind": {"Classification": "resize and centre crop", "Detection": "square", "Segmentation": "letterbox"}[task],
         "geometry": geometry[task],
         "resize": transform.get("resize", image_size),
-        "interpolation": "bilinear, antialiased",
+        "interpolation": f"{transform.get('interpolation', 'bilinear')}, antialiased",
         "channels": "RGB",
         "range": "pixels in [0, 1] (8 bits / 255), then (pixel - mean) / std for each channel",
         "mean": list(config.get("mean", IMAGENET_MEAN)),

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dotcom.config import check_ranges, check_types, register_resolvers
 from dotcom.errors import CONF, UsageError, did_you_mean, dotted, listed
+from dotcom.fingerprint import NEWER_WITHIN
 from dotcom.inference.saved_run import SavedRun
 from dotcom.object_store import is_remote
 from dotcom.prepared import note_prepared
@@ -80,4 +81,8 @@ def _chosen(run: SavedRun, overrides: dict[str, Override]) -> tuple[DictConfig, 
     task = str(cfg.task._target_).rpartition(".")[2]
     if task != run.task:
         raise UsageError(f"{choice}: data for {task}; the checkpoint is for {run.task}")
+    for key in ("data.mean", "data.std", "data.val_transform.interpolation"):  # as the network was trained
+        before = OmegaConf.select(OmegaConf.create(run.config), key)
+        if key not in overrides and OmegaConf.select(cfg, key) is not None:
+            OmegaConf.update(cfg, key, NEWER_WITHIN[key] if before is None else before)
     return cfg, defaults

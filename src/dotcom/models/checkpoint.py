@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from dotcom.errors import UsageError, flat
-from dotcom.fingerprint import NEWER_OF_MODEL
+from dotcom.fingerprint import NEWER_WITHIN
 from dotcom.models.classifier import Classifier
 from dotcom.models.detector import Detector
 from dotcom.models.dotcom import DoTCoM
@@ -66,6 +66,6 @@ def from_config(model: Mapping[str, Any], source: str) -> nn.Module:
     if (target := model["backbone"]["_target_"]) not in BACKBONES:
         raise ValueError(f"{source} names the backbone {target!r}, expected one of {tuple(BACKBONES)}")
     make, keys = BACKBONES[target]
-    backbone = make(**{key: model["backbone"].get(key, NEWER_OF_MODEL.get(key)) for key in keys})
+    backbone = make(**{key: model["backbone"].get(key, NEWER_WITHIN.get(f"model.{key}")) for key in keys})
     options = {key: value for key, value in model.items() if key not in ("_target_", "backbone", "weights")}
     return NETWORKS[model["_target_"]](backbone, **options)

@@ -50,7 +50,7 @@ def write(network: "Classifier", run: SavedRun, preprocessing: Mapping[str, Any]
     data = {
         "input_size": (3, size, size),
         "crop_pct": share if floor(size / share) == resize else size / (resize + 0.5),
-        "interpolation": "bilinear",
+        "interpolation": preprocessing["interpolation"].partition(",")[0],
         "mean": tuple(preprocessing["mean"]),
         "std": tuple(preprocessing["std"]),
     }
