@@ -203,10 +203,10 @@ def test_write__takes_the_ranges_of_activations_from_the_calibration_images_alon
 def test_source__judges_on_images_that_did_not_calibrate(monkeypatch, available, asked, judged, calibrated):
     """Of what ``dotcom export`` and ``experiments.int8`` give to ``write``, also where there are few."""
     all_of_them = [Sample(image, label) for label, image in enumerate(images(available, seed=0))]
-    monkeypatch.setattr(export, "samples", lambda data, task, size, count: all_of_them[:count])
+    monkeypatch.setattr(export, "samples", lambda data, task, size, count, classes: all_of_them[:count])
     monkeypatch.setattr(export, "CALIBRATION", 2)
     source = export.Source.__new__(export.Source)
-    source.run, source.data, source.image_size = SimpleNamespace(task="Classification"), {}, SIZE
+    source.run, source.data, source.image_size = SimpleNamespace(task="Classification", classes=["a"]), {}, SIZE
     source.images, source.int8 = asked, True
     assert len(source.checked_on) == judged
     assert len(source.calibration) == calibrated
