@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-
 from dotcom.errors import UsageError, spelled
 from dotcom.plain_pickle import is_plain_tensor, read_plain
 from dotcom.resume import (
@@ -13,6 +11,7 @@ from dotcom.resume import (
     PLACE,
     SAME_BACKBONE,
     Compared,
+    Config,
     changed,
     differing,
     override_for,
@@ -46,8 +45,8 @@ def check_files(config: dict[str, Any]) -> None:
             content = read_plain(setting, path)
             where = f"hydra.run.dir={config['output_dir']}" if own and setting == "ckpt_path" else f"{setting}={path}"
             if setting == "ckpt_path" or is_of_ours(content):
-                saved = OmegaConf.create(config_of(setting, path, content))
-                check_match(where, saved, OmegaConf.create(config), keys, advice, value_of if own else select)
+                saved = config_of(setting, path, content)
+                check_match(where, saved, config, keys, advice, value_of if own else select)
             if setting == "weights":
                 check_weights(path, content)
             if setting == "ckpt_path":
@@ -135,15 +134,15 @@ def check_resumable(where: str, content: dict[str, Any], config: dict[str, Any])
 
 def check_place(where: str, content: dict[str, Any], config: dict[str, Any]) -> None:
     """From within an epoch, a run goes on with what the place in it is counted in."""
-    before, now = OmegaConf.create(content["config"]), OmegaConf.create(config)
+    before = content["config"]
     known = tuple(key for key in PLACE if select(before, key) is not None or key == "data.prepared.digest")
     if not content.get("between_epochs", True):
         elsewhere = ", or take a checkpoint from the end of an epoch, such as the last.ckpt of a run that has ended"
-        check_match(f"{where}, from within an epoch", before, now, known, elsewhere)
+        check_match(f"{where}, from within an epoch", before, config, known, elsewhere)
 
 
 def check_match(
-    where: str, saved: DictConfig, asked: DictConfig, keys: tuple[str, ...], advice: str, same: Compared = select
+    where: str, saved: Config, asked: Config, keys: tuple[str, ...], advice: str, same: Compared = select
 ) -> None:
     """Raise UsageError, naming all that differs and what to add, unless both settings agree in ``keys``."""
     if found := differing(saved, asked, keys, same):
@@ -157,4 +156,4 @@ def changes(config: dict[str, Any]) -> list[str]:
     path = config["ckpt_path"]
     if not (config["fit"] and path) or config["resume"]:
         return []
-    return changed(OmegaConf.create(read_plain("ckpt_path", path)["config"]), OmegaConf.create(config))
+    return changed(read_plain("ckpt_path", path)["config"], config)

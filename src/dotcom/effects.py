@@ -105,15 +105,14 @@ def idle_settings(
 
 def idle_in_evaluation(asked: set[str], config: Mapping[str, Any], chosen: Sequence[str]) -> dict[str, str]:
     """What an evaluation has no use for, and says other than the run that it evaluates."""
-    saved = OmegaConf.create(read_plain("ckpt_path", config["ckpt_path"])["config"])
-    now = OmegaConf.create(dict(config))
+    saved = read_plain("ckpt_path", config["ckpt_path"])["config"]
     groups = [
         f"{group}._target_" for group in ("optimizer", "scheduler") if any(c.startswith(f"{group}=") for c in chosen)
     ]
     idle = {}
     for key in sorted(key for key in (*asked, *groups) if among(key, TRAINING)):
-        if value_of(saved, key) != value_of(now, key):
-            new, old = override_for(key, now, saved), override_for(key, saved, now).partition("=")[2]
+        if value_of(saved, key) != value_of(config, key):
+            new, old = override_for(key, config, saved), override_for(key, saved, config).partition("=")[2]
             idle[key] = f"{new}: fit=false trains nothing, and the run of the checkpoint had {old}; leave it out"
     if config["resume"]:
         idle["resume"] = "resume=true: expected fit=true with it; fit=false trains nothing"

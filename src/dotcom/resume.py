@@ -10,8 +10,6 @@ counted in (``PLACE``); all else counts from then on (``NEW``), and the run says
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-
 from dotcom.errors import spelled
 from dotcom.fingerprint import NEWER, NEWER_WITHIN, PLUMBING, PLUMBING_KEYS, flat, scientific
 
@@ -166,22 +164,33 @@ def is_plumbing(key: str) -> bool:
     return parts[0] in PLUMBING or bool(PLUMBING_KEYS & set(parts))
 
 
-def select(config: DictConfig, key: str) -> Any:
+Config = Mapping[str, Any]  # plain values: what a file holds is never interpolated
+
+
+def at(config: Config, key: str) -> Any:
+    """A value by its dotted key; None if there is none."""
+    node: Any = config
+    for part in key.split("."):
+        node = node.get(part) if isinstance(node, Mapping) else None
+    return node
+
+
+def select(config: Config, key: str) -> Any:
     """A value by its dotted key; of the moving average, whether there is one."""
     value = value_of(config, key)
     return value is not None if key == "ema" else value
 
 
-def value_of(config: DictConfig, key: str) -> Any:
+def value_of(config: Config, key: str) -> Any:
     """A value by its dotted key; of a setting that came later, the value that means what was done before."""
-    value = OmegaConf.select(config, key)
+    value = at(config, key)
     return NEWER_WITHIN.get(key, NEWER.get(key.rpartition(".")[2])) if value is None else value
 
 
-Compared = Callable[[DictConfig, str], Any]
+Compared = Callable[[Config, str], Any]
 
 
-def differing(saved: DictConfig, asked: DictConfig, keys: Sequence[str], same: Compared = select) -> list[str]:
+def differing(saved: Config, asked: Config, keys: Sequence[str], same: Compared = select) -> list[str]:
     """The keys in which two configurations differ, one for each cause.
 
     Another optimizer, schedule or set of data brings settings of its own, which are left out beside it. ``same`` gives
@@ -195,33 +204,32 @@ def differing(saved: DictConfig, asked: DictConfig, keys: Sequence[str], same: C
         if f"{group}._target_" in found:
             found = [key for key in found if key == f"{group}._target_" or not key.startswith(f"{group}.")]
     if source := next((key for key in ("task._target_", "data.dataset._target_") if key in found), None):
-        absent = {key for key in found if None in (OmegaConf.select(saved, key), OmegaConf.select(asked, key))}
+        absent = {key for key in found if None in (at(saved, key), at(asked, key))}
         found = [key for key in found if key == source or not (among(key, BROUGHT) or key in absent - {"ema"})]
     return found
 
 
-def override_for(key: str, saved: DictConfig, asked: DictConfig) -> str:
+def override_for(key: str, saved: Config, asked: Config) -> str:
     """What to write on the command line to get a saved setting."""
     if key in SWITCHES:
         return f"{key}={spelled(value_of(saved, key))}"
     if key.startswith("model."):
-        if not (variant := OmegaConf.select(saved, "model.variant")):
-            return f"model=timm name={OmegaConf.select(saved, 'model.name')}"
-        family = str(OmegaConf.select(saved, "model._target_")).removeprefix("dotcom.models.").partition(".")[0]
+        if not (variant := at(saved, "model.variant")):
+            return f"model=timm name={at(saved, 'model.name')}"
+        family = str(at(saved, "model._target_")).removeprefix("dotcom.models.").partition(".")[0]
         return f"model={family.lower()}_{variant}"
     if key in ("optimizer._target_", "scheduler._target_"):
-        return f"{key.partition('.')[0]}={str(OmegaConf.select(saved, key)).rpartition('.')[2].lower()}"
+        return f"{key.partition('.')[0]}={str(at(saved, key)).rpartition('.')[2].lower()}"
     if key in ("task._target_", "data.dataset._target_", "data.num_classes") or key.startswith("data.prepared."):
-        source, wanted = (str(OmegaConf.select(config, "data.dataset._target_")) for config in (saved, asked))
-        root = OmegaConf.select(saved, "data.root")
+        source, wanted = (str(at(config, "data.dataset._target_")) for config in (saved, asked))
+        root = at(saved, "data.root")
         return f"data.root={root}" if source == wanted else f"data={source.rpartition('.')[2]}"
     return f"{key}={spelled(value_of(saved, key))}"
 
 
-def changed(saved: DictConfig, asked: DictConfig) -> list[str]:
+def changed(saved: Config, asked: Config) -> list[str]:
     """What a run that goes on in a new folder does otherwise than before: ``optimizer.lr=0.5 (was 0.004)``."""
-    config = OmegaConf.to_container(asked)
-    keys = ["epochs", "data.root", *own_settings(config)]  # type: ignore[arg-type]
+    keys = ["epochs", "data.root", *own_settings(asked)]
     network = set(NETWORK) - {"ema"}  # whose decay may be another
     found = [key for key in differing(saved, asked, keys, value_of) if key not in network]
     pairs = [(override_for(key, asked, saved), override_for(key, saved, asked)) for key in found]
