@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from dotcom.history import CsvHistory
 from dotcom.wandb_file import WandbFile, read_records
@@ -35,7 +36,49 @@ def test_metrics_csv__goes_on_after_the_rows_of_the_checkpoint(tmp_path):
     logged(unharmed, range(3))
     logged(unharmed, range(3, 6), "late")
     assert (tmp_path / "metrics.csv").read_text() == (tmp_path / "unharmed" / "metrics.csv").read_text()
-    assert resumed.state_dict() == unharmed.state_dict() == {"rows": 6}
+    assert resumed.state_dict()["rows"] == unharmed.state_dict()["rows"] == 6
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_text("".join(path.read_text().splitlines(keepends=True)[:2])),
+        lambda path: path.write_bytes(path.read_bytes()[:20] + b"\xff\x00\x1b[31m\n" + path.read_bytes()[24:]),
+        lambda path: path.write_text(""),
+        lambda path: path.unlink(),
+        lambda path: path.write_text("a,b\n1,2\n3,4\n5,6\n7,8\n"),
+    ],
+    ids=["shortened", "overwritten", "empty", "gone", "another"],
+)
+def test_metrics_csv__that_lost_rows_gets_them_back_from_the_checkpoint(damage, tmp_path, capsys):
+    killed = CsvHistory(str(tmp_path))
+    logged(killed, range(4))
+    state, path = killed.state_dict(), tmp_path / "metrics.csv"
+    whole = path.read_text()
+    damage(path)
+    CsvHistory(str(tmp_path)).load_state_dict(state)
+    assert path.read_text() == whole
+    said = capsys.readouterr().out
+    assert "of 4 rows were lost or changed; they are back, from the checkpoint" in said
+    CsvHistory(str(tmp_path)).load_state_dict(state)
+    assert capsys.readouterr().out == ""  # all was there
+
+
+def test_metrics_csv__that_lost_rows_for_good_is_said(tmp_path, capsys):
+    logged(CsvHistory(str(tmp_path)), range(2))
+    resumed = CsvHistory(str(tmp_path))
+    resumed.load_state_dict({"rows": 5})  # of a checkpoint without a copy, as older versions wrote them
+    assert "warning: " in (said := capsys.readouterr().out)
+    assert "3 of the 5 rows that the checkpoint knows are lost" in said
+    assert resumed.state_dict()["rows"] == 2
+
+
+def test_metrics_csv__without_a_copy_in_the_checkpoint(tmp_path):
+    logged(CsvHistory(str(tmp_path)), range(2))
+    bomb = torch.frombuffer(bytearray(b"no zlib"), dtype=torch.uint8)
+    resumed = CsvHistory(str(tmp_path))
+    resumed.load_state_dict({"rows": 2, "copy": bomb})
+    assert resumed.state_dict()["rows"] == 2
 
 
 def test_metrics_csv__of_a_run_without_a_checkpoint_begins_anew(tmp_path):
@@ -50,7 +93,7 @@ def test_metrics_csv__of_a_run_begun_from_another_ones_checkpoint_counts_its_own
     logger = CsvHistory(str(tmp_path))
     logger.load_state_dict({"rows": 8})  # of that other run
     logged(logger, range(3))
-    assert logger.state_dict() == {"rows": 3}
+    assert logger.state_dict()["rows"] == 3
 
 
 def test_metrics_csv__survives_a_crash_while_its_header_grows(tmp_path, monkeypatch):

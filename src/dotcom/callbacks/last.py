@@ -160,9 +160,12 @@ class LastCheckpoint(L.Callback):
                 f"ckpt_path={trainer.ckpt_path}: it is from within an epoch, which {len(states)} process(es) "
                 f"shared, not {trainer.world_size}; start {len(states)}, at least until the epoch has ended"
             )
+        own = Path(str(trainer.ckpt_path)).absolute() == self.path.absolute()
         self.logged = checkpoint.get("logged", {})
+        if not own:  # in a new folder a new file begins
+            self.logged = {name: {"rows": state["rows"]} for name, state in self.logged.items()}
         self.place = next(iter(checkpoint["loops"]["fit_loop"]["state_dict"].get("combined_loader", [])), None)
-        if Path(str(trainer.ckpt_path)).absolute() == self.path.absolute():
+        if own:
             move_best(checkpoint["callbacks"], self.path.parent)
 
 
