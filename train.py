@@ -1,7 +1,6 @@
 """Train or evaluate: ``python train.py model=dotcom_base data=imagenet``; ``--help`` lists everything."""
 
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,10 @@ from dotcom.hardware import gpus, keep_memory
 from dotcom.help import help_text
 from dotcom.hints import check_flags, check_task
 from dotcom.paths import from_folder
-from dotcom.processes import PATIENCE, FolderLock, stop_with_parent
+from dotcom.processes import PATIENCE, FolderLock, stop_with_others
 from dotcom.record import Record
 from dotcom.rollcall import roll_call
+from dotcom.signals import listen
 from dotcom.world import check_world, is_first, meets_others, per_node
 
 register_resolvers()
@@ -42,7 +42,7 @@ def checked_run(cfg: DictConfig) -> float | None:
     """Refuse a bad configuration before anything heavy is imported, then run."""
     if cfg.output_dir != HydraConfig.get().runtime.output_dir:
         raise UsageError(f"output_dir={cfg.output_dir}: choose the folder of a run with hydra.run.dir={cfg.output_dir}")
-    stop_with_parent()
+    stop_with_others()
     choices = HydraConfig.get().runtime.choices
     chosen = [override for override in HydraConfig.get().overrides.task if override.split("=")[0] in choices]
     overrides = list(HydraConfig.get().overrides.task)
@@ -88,15 +88,14 @@ def run(config: dict[str, Any], record: Record) -> float | None:
     """Train and evaluate; however it ends, say so in ``run.json`` and to W&B. Returns the monitored score, if any."""
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # wait briefly, then sleep: 1.4 times OMP_WAIT_POLICY=PASSIVE
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else C++ frames around the one line about a lost process
-    from dotcom.callbacks.stop import SIGNALS, stop_at_once
+    from dotcom.callbacks.stop import stop_at_once
     from dotcom.loggers import close_runs, quiet
 
     quiet()
     record.update()
     exit_code = 1
     try:
-        for number in SIGNALS:  # until training starts, and after it
-            signal.signal(number, stop_at_once)
+        listen(stop_at_once)  # until training starts, and after it
         result = trained(config, record)
         record.end("done", **result)
         exit_code = 0

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dotcom.pipes import reader_may_leave
+from dotcom.signals import stop_tidily
 from dotcom.text import say
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -33,6 +34,7 @@ def one_line_errors() -> Iterator[None]:
     from dotcom.warned import warn_once  # it builds on this module
 
     warn_once()
+    stop_tidily()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # otherwise Hydra prints and exits by itself
     try:
         with reader_may_leave():

@@ -1,16 +1,15 @@
-"""Processes that share a machine: one at a time writes to a folder, and jobs stop with their sweep."""
+"""Processes that share a machine: one at a time writes to a folder, and none is left behind."""
 
-import ctypes
 import os
 import signal
 import socket
-import sys
 import time
 from pathlib import Path
 from typing import IO
 
 from dotcom.errors import UsageError
-from dotcom.world import is_first
+from dotcom.signals import follow
+from dotcom.world import launcher, local_rank
 
 try:
     import fcntl
@@ -18,8 +17,8 @@ except ImportError:  # Windows: no lock is taken there
     fcntl = None  # type: ignore[assignment]
 
 PARENT = "DOTCOM_PARENT"  # environment variable of a job: the process of its sweep
+FIRST = "DOTCOM_FIRST"  # environment variable: the first of the processes that train together on a machine
 PATIENCE = 90.0  # seconds that a run waits for an earlier one to leave its folder
-DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of <linux/prctl.h>
 
 
 class FolderLock:
@@ -70,11 +69,20 @@ class FolderLock:
         return True
 
 
-def stop_with_parent() -> None:
-    """In a job of a sweep: be told to stop, as by SIGTERM, when the sweep dies, however it dies (Linux)."""
-    parent = os.environ.get(PARENT)
-    if parent is None or not is_first() or sys.platform != "linux":
-        return
-    ctypes.CDLL(None).prctl(DEATH_SIGNAL, signal.SIGTERM)
-    if os.getppid() != int(parent):  # it died before that call
-        sys.exit(143)
+def stop_with_others() -> None:
+    """Leave no process behind: end when the one dies that started this one, however it dies.
+
+    The job of a sweep is told to stop, as by SIGTERM, when its sweep dies, and so is what torchrun started. A process
+    that the first one of its machine started to train with has nothing to save; it ends at once, also where it waits
+    for others and hears no signal.
+    """
+    if local_rank() == 0:
+        parent = os.environ.get(PARENT)
+        os.environ[FIRST] = str(os.getpid())  # for those that Lightning starts beside this one
+    else:
+        parent = os.environ.get(FIRST)
+    started_by = launcher()
+    if started_by == "torchrun":
+        follow(os.getppid(), signal.SIGTERM)
+    elif started_by is None and parent is not None and parent.isdecimal():
+        follow(int(parent), signal.SIGTERM if local_rank() == 0 else signal.SIGKILL)

@@ -1,8 +1,12 @@
 """An end to waiting for a process that is lost: its machine without power, its cable unplugged."""
 
 import os
+import signal
+import subprocess
 import sys
 import threading
+import time
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -10,10 +14,16 @@ from typing import Any
 
 import lightning as L
 import torch.distributed as dist
+from lightning.pytorch.strategies.launchers import subprocess_script
 
 from dotcom.errors import GO_ON, LOST, UsageError
 from dotcom.record import now, read_json, write_json
+from dotcom.world import is_first
 
+LOOK = 0.5  # seconds between two looks at the processes that this one has started
+GRACE = 5.0  # seconds from the death of one of them to the end of this one, if it does not end by itself
+PATIENCE = 60.0  # the same if all were asked to stop: the first one may have more to write
+STOPPED = (130, 143)  # exit codes of processes that were asked to stop
 BEAT = 3.0  # seconds between two signs of life
 SILENCE = 30  # seconds without one after which a process counts as lost
 
@@ -38,6 +48,7 @@ class Companions(L.Callback):
         self.record = Path(folder) / "run.json"
         self.stopped = threading.Event()
         self.stopped.set()  # nobody watches yet
+        vars(subprocess_script)["_launch_process_observer"] = self.watch_children
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if trainer.world_size == 1:
@@ -60,17 +71,30 @@ class Companions(L.Callback):
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         self.stopped.set()  # it ends anyhow
 
+    def watch_children(self, children: "Sequence[subprocess.Popen[bytes]]") -> None:
+        """In the first process of a machine: end with the others if one of them dies, in whatever phase.
+
+        In place of Lightning's own watch, which ends the first process without a word, by SIGKILL.
+        """
+        threading.Thread(target=self._watch_children, args=(children,), daemon=True).start()
+
+    def _watch_children(self, children: "Sequence[subprocess.Popen[bytes]]") -> None:
+        while not (died := next((child for child in children if child.poll()), None)):
+            if all(child.poll() == 0 for child in children):
+                return
+            time.sleep(LOOK)
+        code = died.returncode
+        time.sleep(PATIENCE if code in STOPPED else GRACE)  # usually this process ends by itself, with more to say
+        for child in children:
+            child.kill()
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        end_run(self.record, f"process {children.index(died) + 1} of this machine {how}", is_first())
+
     def _watch(self, pulse: "Pulse", stopped: threading.Event, first: bool) -> None:
         """End this process once another one has been silent for too long."""
         while not stopped.wait(1.0):
             if (lost := pulse.silent()) is not None:
-                said = f"no sign of life from process {lost} for {SILENCE} s"
-                try:
-                    print(f"error: {LOST} ({said}); {GO_ON}", file=sys.stderr, flush=True)
-                    if first:
-                        write_json(self.record, read_json(self.record) | {"state": "failed", "ended": now()})
-                finally:  # also where the disk is full
-                    os._exit(2)
+                end_run(self.record, f"no sign of life from process {lost} for {SILENCE} s", first)
 
     def _agree(self, trainer: L.Trainer) -> None:
         """All processes begin at a checkpoint, or none of them."""
@@ -82,6 +106,16 @@ class Companions(L.Callback):
                 f"resume=true: process {without} of {trainer.world_size} found no last.ckpt in hydra.run.dir, "
                 "others did; copy it to every node, or choose a folder that all of them see"
             )
+
+
+def end_run(record: Path, reason: str, first: bool) -> None:
+    """End this process at once, from whichever thread, with a line that says why; note it in ``run.json``."""
+    try:
+        print(f"error: {LOST} ({reason}); {GO_ON}", file=sys.stderr, flush=True)
+        if first:
+            write_json(record, read_json(record) | {"state": "failed", "ended": now()})
+    finally:  # also where the disk is full
+        os._exit(2)
 
 
 class Pulse:

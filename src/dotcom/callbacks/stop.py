@@ -1,9 +1,9 @@
-"""Being asked to stop: SIGTERM, SIGUSR1 (Slurm's warning, if it is told to send it) and Ctrl-C."""
+"""Being asked to stop, by one of ``dotcom.signals.STOP``."""
 
 import signal
 from typing import Any
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+from dotcom.signals import leave_lost_terminal, listen
 
 
 class Stopped(SystemExit):
@@ -15,6 +15,7 @@ class Stopped(SystemExit):
 
 def stop_at_once(number: int, frame: Any = None) -> None:
     """A handler for the time in which there is nothing to save."""
+    leave_lost_terminal()
     raise Stopped(number)
 
 
@@ -30,10 +31,10 @@ class StopRequest:
 
     def listen(self) -> None:
         """From now on; in the main thread."""
-        for number in SIGNALS:
-            signal.signal(number, self._hear)
+        listen(self._hear)
 
     def _hear(self, number: int, frame: Any) -> None:
+        leave_lost_terminal()
         if number == signal.SIGINT and self.number:
             raise KeyboardInterrupt
         self.number = number

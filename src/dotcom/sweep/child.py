@@ -16,7 +16,8 @@ from dotcom.record import now
 from dotcom.sweep.grid import Job
 
 FOREIGN = re.compile(
-    r"LOCAL_RANK|NODE_RANK|RANK|GROUP_RANK|WORLD_SIZE|MASTER_\w+|TORCHELASTIC_\w+|PL_\w+|WANDB_RUN_\w+|WANDB_SERVICE"
+    r"LOCAL_RANK|NODE_RANK|RANK|GROUP_RANK|WORLD_SIZE|MASTER_\w+|TORCHELASTIC_\w+|PL_\w+|WANDB_RUN_\w+|WANDB_SERVICE|"
+    r"DOTCOM_\w+"
 )
 GRACE = 60.0  # seconds from the request to stop to the end
 OUTSIDE = {

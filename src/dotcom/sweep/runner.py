@@ -8,13 +8,13 @@ from types import FrameType
 
 from dotcom.hardware import cores
 from dotcom.record import now, read_json
+from dotcom.signals import STOP, is_ignored, leave_lost_terminal
 from dotcom.sweep.board import Board, progress_of
 from dotcom.sweep.child import Child, verdict
 from dotcom.sweep.grid import Job
 from dotcom.sweep.ledger import Ledger
 
 PAUSE = 0.2  # seconds between two looks at the jobs
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Runner:
@@ -122,11 +122,12 @@ class Runner:
         """While jobs run, the first signal asks them to keep what they have and stop; a second one kills them."""
 
         def stop(number: int, frame: FrameType | None) -> None:
+            leave_lost_terminal()
             for child, _ in self.running.values():
                 child.kill() if self.stopped_by else child.stop()
             self.stopped_by = self.stopped_by or signal.Signals(number)
 
-        heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]  # nohup ignores one
+        heard = [number for number in STOP if not is_ignored(number)]
         before = {number: signal.signal(number, stop) for number in heard}
         try:
             yield
