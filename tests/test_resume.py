@@ -84,6 +84,8 @@ def rows(folder: Path) -> list[dict[str, str]]:
 def assert_equal(one: Any, other: Any, where: str = "") -> None:
     """Equal to the last bit, however deeply nested."""
     assert type(one) is type(other), where
+    if where.endswith("/copy"):  # of metrics.csv, with what a clock says
+        return
     if isinstance(one, torch.Tensor):
         assert torch.equal(one, other), where
     elif isinstance(one, dict):

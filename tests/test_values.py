@@ -153,6 +153,8 @@ def test_value_out_of_reach__is_refused(line, said):
         "data=fashion_masks class_weights=[0,1,1,1,1,1,1,1,1,1,2.5]",
         "+optimizer.betas=[0.9,0.95] +optimizer.eps=1e-6",
         "hardware.devices=[0,1]",
+        "hardware=ddp_cpu hardware.devices=5",
+        "hardware=ddp hardware.devices=5",
         "hardware.devices=-1",
         "callbacks.histograms=null",
         "data.num_classes=10",

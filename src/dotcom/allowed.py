@@ -30,6 +30,7 @@ METRICS = {  # what each task measures, by the name of its class
     "Segmentation": ("miou", "pixel_accuracy", "loss"),
 }
 WHOLE = ("save_every_steps", "average_best", "progressive", "data.prefetch", "data.val_batch_size")  # null by default
+UNTYPED = ("hardware.devices", "trainer.devices", "slots")  # a number, a list of numbers, or auto
 RANGES: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {  # in words: the test, and the dotted keys
     "a multiple of 32 above 0, up to 8192": (
         lambda value: 0 < value <= 8192 and value % 32 == 0,

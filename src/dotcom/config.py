@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from dotcom.allowed import CHOICES, METRICS, RANGES, WHOLE
+from dotcom.allowed import CHOICES, METRICS, RANGES, UNTYPED, WHOLE
 from dotcom.annotations.coco import coco_classes
 from dotcom.annotations.masks import mask_classes
 from dotcom.annotations.voc import voc_detection_classes
@@ -29,7 +29,6 @@ from dotcom.world import is_first, launched
 
 GROUPS = ("task", "data", "trainer", "callbacks", "logger")
 MISSING = object()
-UNTYPED = ("hardware.devices", "trainer.devices", "slots")  # a number, a list of numbers, or auto
 
 
 def register_resolvers() -> None:

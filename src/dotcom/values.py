@@ -10,6 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from dotcom.allowed import UNTYPED
 from dotcom.errors import UsageError, spelled
 from dotcom.hardware import cores
 from dotcom.hints import arguments_of
@@ -124,7 +125,9 @@ def check_kind(key: str, value: Any, usual: Any) -> None:
     elif key in FILES or key.endswith(".root") or (key == "data.root"):
         if not (value is None or (isinstance(value, (str, int)) and not isinstance(value, bool) and value)):
             raise UsageError(f"{key}={spelled(value)}: expected a path, or null")
-    elif (key in TEXT or isinstance(usual, str)) and not isinstance(value, str) and value != usual:
+    elif (
+        key not in UNTYPED and (key in TEXT or isinstance(usual, str)) and not isinstance(value, str) and value != usual
+    ):
         raise UsageError(f"{key}={spelled(value)}: expected text; quote a number, as in '{key}=\"5\"'")
 
 
