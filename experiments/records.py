@@ -10,6 +10,7 @@ from typing import Any
 
 from dotcom.errors import UsageError, did_you_mean, listed, spelled
 from dotcom.record import curves, read_json
+from dotcom.record import read_run as read_run_record
 
 USED = "used/"  # before a metric: of the network that is used after training
 
@@ -154,6 +155,7 @@ def run_folders(path: Path) -> list[Path]:
         hint = f"; did you mean {path}/*?" if inside else ""
         raise UsageError(f"{path}: expected the folder of a run (with run.json) or of a sweep (sweep.json){hint}")
     sweep = read_record(path / "sweep.json")
+    check_sweep(path / "sweep.json", sweep)
     done = {name: job for name, job in sweep["jobs"].items() if job["state"] == "done"}
     if not done:
         raise UsageError(f"{path}: none of its {len(sweep['jobs'])} jobs is done; continue the sweep first")
@@ -167,6 +169,17 @@ def run_folders(path: Path) -> list[Path]:
     return [path / name for name in sorted(done, key=place)]
 
 
+def check_sweep(path: Path, sweep: dict[str, Any]) -> None:
+    """Raise UsageError unless ``sweep.json`` holds jobs and what was swept."""
+    jobs, swept = sweep.get("jobs"), sweep.get("swept")
+    entries = list(jobs.values()) if isinstance(jobs, dict) else [None]
+    known = all(
+        isinstance(entry, dict) and isinstance(entry.get("arms"), list) and "state" in entry for entry in entries
+    )
+    if not known or not isinstance(swept, dict) or not all(isinstance(values, list) for values in swept.values()):
+        raise UsageError(f"{path}: damaged; run the command of the sweep again, which makes it anew from its jobs")
+
+
 def read_run(folder: Path) -> Run:
     """One run.
 
@@ -175,6 +188,7 @@ def read_run(folder: Path) -> Run:
     """
     path = folder / "run.json"
     facts = read_record(path)
+    read_run_record(folder)
     if not isinstance(facts.get("seed", 0), int) or not isinstance(facts.get("config", {}), dict):
         raise UsageError(f"{path}: expected a whole number as seed and an object as config; run it again")
     if facts.get("state") != "done":

@@ -118,6 +118,6 @@ def examples(arms: Sequence[Arm]) -> list[Example]:
 
 def commands(paths: Sequence[Path], arms: Sequence[Arm]) -> list[str]:
     """What made the runs: the command of each sweep, else of each arm's first run."""
-    sweeps = [read_json(path / "sweep.json")["command"] for path in paths if (path / "sweep.json").is_file()]
+    sweeps = [read_json(path / "sweep.json").get("command", []) for path in paths if (path / "sweep.json").is_file()]
     said = sweeps or [["train.py", *arm.runs[0].overrides] for arm in arms]
     return [shlex.join(["python", *words]) for words in said]

@@ -9,6 +9,7 @@ from typing import IO
 
 from dotcom.errors import UsageError
 from dotcom.signals import follow
+from dotcom.text import say
 from dotcom.world import launcher, local_rank
 
 try:
@@ -35,15 +36,15 @@ class FolderLock:
     def acquire(self, patience: float = 0.0) -> None:
         """Take the lock, or raise UsageError that names its holder, after ``patience`` seconds of trying."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.file = self.path.open("a+")
+        self.file = self.path.open("a+", errors="replace")
         deadline, told = time.monotonic() + patience, False
         while not self._taken():
             self.file.seek(0)
-            holder = self.file.read().strip() or "another process"
+            holder = self.file.read(200).strip() or "another process"
             if time.monotonic() > deadline:
                 raise UsageError(f"{self.path.parent}: in use by {holder}; wait for it, or stop it")
             if not told:
-                print(f"waiting for {holder} to leave {self.path.parent}", flush=True)
+                say(f"waiting for {holder} to leave {self.path.parent}")
                 told = True
             time.sleep(0.2)
         self.file.truncate(0)

@@ -15,7 +15,17 @@ from typing import Any
 
 from dotcom.errors import CONF, UsageError
 from dotcom.fingerprint import fingerprint
+from dotcom.text import say
 from dotcom.world import is_first
+
+LARGEST = 2**28  # bytes of a JSON file that a run or a sweep writes
+NUMBER = ((int, float), "number")
+KINDS: dict[str, tuple[Any, str]] = {  # of the facts in run.json, with what they are called
+    **dict.fromkeys(("minutes", "attempt", "seed", "score", "parameters", "macs", "images_per_second"), NUMBER),
+    **dict.fromkeys(("state", "started", "ended", "name", "fingerprint", "monitor", "commit"), (str, "text")),
+    **dict.fromkeys(("config", "choices", "versions", "scores"), (dict, "object")),
+    **dict.fromkeys(("overrides", "arms"), (list, "list")),
+}
 
 
 def now() -> str:
@@ -67,15 +77,71 @@ def finite(content: Any) -> Any:
     return [finite(value) for value in content] if isinstance(content, (list, tuple)) else content
 
 
+class DamagedRecordError(UsageError):
+    """A file that a run or a sweep has written is not what was written; the message says how."""
+
+
 def read_json(path: Path) -> dict[str, Any]:
-    """The content of a file; empty if there is none."""
+    """The content of a file; empty if there is none.
+
+    Raises:
+        DamagedRecordError: If it cannot be read, or is no JSON object.
+    """
+    expected = "expected what a run or a sweep has written"
     try:
-        content: dict[str, Any] = json.loads(path.read_text())
+        if path.exists() and not path.is_file():
+            raise DamagedRecordError(f"{path}: not a file; {expected}")
+        if path.exists() and path.stat().st_size > LARGEST:
+            raise DamagedRecordError(f"{path}: {path.stat().st_size:,} bytes are too many; {expected}")
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text)
     except FileNotFoundError:
         return {}
-    except ValueError:
-        raise UsageError(f"{path}: not JSON, or damaged; expected what a run or a sweep has written") from None
+    except OSError as error:
+        raise DamagedRecordError(f"{path}: {error.strerror}; {expected}") from None
+    except UnicodeDecodeError:
+        raise DamagedRecordError(f"{path}: damaged, not UTF-8; {expected}") from None
+    except (ValueError, RecursionError):
+        what = "not JSON, or cut off" if text.strip() else "empty"
+        raise DamagedRecordError(f"{path}: damaged, {what}; {expected}") from None
+    if not isinstance(content, dict):
+        raise DamagedRecordError(f"{path}: damaged, not a JSON object; {expected}")
     return content
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """``run.json`` of a run; empty if there is none.
+
+    Raises:
+        DamagedRecordError: If it cannot be read, or a fact is not of the kind that was written.
+    """
+    path = folder / "run.json"
+    content = read_json(path)
+    for key, (kind, expected) in KINDS.items():
+        value = content.get(key)
+        if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
+            raise DamagedRecordError(f"{path}: damaged, {key} is no {expected}; expected what a run has written")
+    data = content.get("config", {}).get("data", {})
+    if not isinstance(data, dict):
+        raise DamagedRecordError(f"{path}: damaged, config.data is no object; expected what a run has written")
+    return content
+
+
+def known_of_run(folder: Path) -> dict[str, Any]:
+    """``run.json`` of a run, for those who can do without it: empty if there is none, or a damaged one."""
+    try:
+        return read_run(folder)
+    except DamagedRecordError:
+        return {}
+
+
+def read_progress(folder: Path) -> dict[str, float]:
+    """``progress.json`` of a run: only for display, so that what cannot be read is left out."""
+    try:
+        content = read_json(folder / "progress.json")
+    except DamagedRecordError:
+        return {}
+    return {key: value for key, value in content.items() if type(value) in (int, float)}
 
 
 def curves(rows: Iterable[Mapping[str, str]]) -> dict[str, list[tuple[int, float]]]:
@@ -100,7 +166,7 @@ class Record:
 
     def __init__(self, folder: str, config: dict[str, Any], choices: dict[str, str], overrides: list[str]) -> None:
         self.path = Path(folder) / "run.json"
-        before = read_json(self.path)
+        before = self._earlier()
         self.before = float(before.get("minutes", 0)) + lost_minutes(Path(folder), before)
         self.started = time.time()
         self.content: dict[str, Any] = {
@@ -121,6 +187,15 @@ class Record:
         }
         self.content |= {key: before.get(key) for key in ("parameters", "macs", "images_per_second", "score", "scores")}
 
+    def _earlier(self) -> dict[str, Any]:
+        """The record of an interrupted run, which goes on without it, too."""
+        try:
+            return read_run(self.path.parent)
+        except DamagedRecordError as error:
+            if is_first():
+                say(f"warning: {error}; it is written anew, and its minutes count from now; nothing else is lost")
+            return {}
+
     @property
     def minutes(self) -> float:
         """How long the run has taken so far, over every attempt at it."""
@@ -139,8 +214,8 @@ class Record:
 
 def lost_minutes(folder: Path, before: dict[str, Any]) -> float:
     """How long an attempt ran that was killed before it could say so."""
-    seen = read_json(folder / "progress.json").get("updated", 0.0)
-    return max(0.0, seen - before["attempt"]) / 60 if before.get("state") == "running" else 0.0
+    seen = read_progress(folder).get("updated", 0.0)
+    return max(0.0, seen - before["attempt"]) / 60 if before.get("state") == "running" and "attempt" in before else 0.0
 
 
 def commit() -> str | None:

@@ -120,7 +120,7 @@ def test_error__for_a_run_that_is_not_done(tmp_path):
 
 def test_error__for_a_sweep_without_done_jobs(tmp_path):
     (tmp_path / "sweep").mkdir()
-    write_jobs(tmp_path / "sweep", SWEPT, {"job": {"state": "pending"}})
+    write_jobs(tmp_path / "sweep", SWEPT, {"job": {"state": "pending", "arms": []}})
     assert "none of its 1 jobs is done" in said(tmp_path / "sweep")
 
 

@@ -4,25 +4,18 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
-from typing import Any
 
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from dotcom.record import read_json
+from dotcom.record import read_progress
 from dotcom.sweep.child import last_lines
 from dotcom.sweep.ledger import STATES, Ledger
 from dotcom.text import make_console, say, visible
 
 COLOURS = {"pending": "dim", "running": "cyan", "done": "green", "failed": "red", "preempted": "yellow"}
 FIRST = ("running", "failed", "preempted", "pending", "done")  # what is shown if not all has a place
-
-
-def progress_of(folder: Path) -> dict[str, Any]:
-    """What a run says of itself while it trains; nothing if it has not begun."""
-    return read_json(folder / "progress.json")
 
 
 def table_of(ledger: Ledger, names: Sequence[str], places: int | None = None) -> Table:
@@ -50,12 +43,12 @@ def cells(ledger: Ledger, name: str) -> tuple[Text, str, str, str]:
     """State, epoch, score and time left of one job, as text."""
     entry = ledger.jobs[name]
     state, score = entry["state"], entry["score"]
-    seen = progress_of(ledger.folder / name) if state in ("running", "preempted") else {}
+    seen = read_progress(ledger.folder / name) if state in ("running", "preempted") else {}
     score = seen.get("score") if score is None else score
     left = seen.get("left") if state == "running" else None
     return (
         Text(state, COLOURS[state]),
-        f"{seen['epoch']:.1f}/{seen['epochs']}" if seen else "",
+        f"{seen['epoch']:.1f}/{seen['epochs']}" if {"epoch", "epochs"} <= set(seen) else "",
         "" if score is None else f"{score:.4f}",
         "" if left is None else str(timedelta(seconds=round(left))),
     )

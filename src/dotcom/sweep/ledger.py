@@ -1,11 +1,12 @@
 """``sweep.json``: what became of every job, so that a sweep that was killed can go on."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from dotcom.record import now, read_json, write_json
+from dotcom.record import DamagedRecordError, known_of_run, now, read_json, write_json
 from dotcom.sweep.grid import Job
+from dotcom.text import say
 
 STATES = ("pending", "running", "done", "failed", "preempted")
 
@@ -25,8 +26,9 @@ class Ledger:
     def __init__(self, folder: Path, jobs: Sequence[Job], swept: dict[str, list[str]], command: list[str]) -> None:
         self.folder = folder
         self.path = folder / "sweep.json"
-        before = read_json(self.path)
-        known = before.get("jobs", {})
+        self.damaged = False
+        before = self._earlier()
+        known = {name: entry for name, entry in before.get("jobs", {}).items() if is_entry(entry)}
         new = {job.name: known.get(job.name) or blank(job) for job in jobs}
         merged = {key: list(dict.fromkeys([*before.get("swept", {}).get(key, []), *swept[key]])) for key in swept}
         self.content: dict[str, Any] = {
@@ -37,6 +39,30 @@ class Ledger:
             "swept": merged,
             "jobs": known | new,
         }
+
+    def _earlier(self) -> dict[str, Any]:
+        """What the file says; if it is damaged, what the jobs' own files say."""
+        try:
+            content = read_json(self.path)
+            whole = [*content.get("jobs", {}).values()], [*content.get("swept", {}).values()]
+            if not all(map(is_entry, whole[0])) or not all(isinstance(values, list) for values in whole[1]):
+                raise DamagedRecordError(f"{self.path}: damaged; expected what a sweep has written")
+        except (DamagedRecordError, AttributeError) as error:
+            self.damaged = True
+            reason = error if isinstance(error, DamagedRecordError) else f"{self.path}: damaged"
+            say(f"warning: {reason}; the states are taken from the jobs' own run.json, and no result is lost")
+            return {"jobs": dict(self._of_jobs())}
+        return content
+
+    def _of_jobs(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """An entry for each job that has left its own record."""
+        for path in sorted(self.folder.glob("*/run.json")):
+            record, name = known_of_run(path.parent), path.parent.name
+            if "overrides" in record:
+                own = {key: record.get(key) for key in ("overrides", "arms", "seed", "fingerprint")}
+                state = record.get("state") if record.get("state") in STATES else "preempted"
+                result = {"state": state, "end": record.get("ended"), "score": record.get("score")}
+                yield name, own | unstarted(name) | result
 
     @property
     def jobs(self) -> dict[str, dict[str, Any]]:
@@ -52,6 +78,9 @@ class Ledger:
     def save(self) -> None:
         """Write all."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        if self.damaged:
+            self.path.replace(self.path.with_name("sweep.json.damaged"))
+            self.damaged = False
         write_json(self.path, self.content)
 
     def recover(self, names: Sequence[str]) -> None:
@@ -60,13 +89,13 @@ class Ledger:
         To be called by whoever holds the folder's lock.
         """
         for name in names:
-            entry, record = self.jobs[name], read_json(self.folder / name / "run.json")
+            entry, record = self.jobs[name], known_of_run(self.folder / name)
             if record.get("state") == "done":
                 code = {"state": "done", "exit_code": 0, "reason": None}
-                entry |= code | {"end": entry["end"] or record["ended"], "score": record["score"]}
+                entry |= code | {"end": entry["end"] or record.get("ended"), "score": record.get("score")}
             elif entry["state"] == "running":
                 entry |= {"state": "preempted", "reason": "its sweep was killed"}
-            elif entry["state"] == "done":  # its folder was removed
+            elif entry["state"] == "done":  # its folder was removed, or its record is damaged
                 entry |= blank_states()
 
     def to_run(self, names: Sequence[str], retry: bool) -> list[str]:
@@ -78,7 +107,22 @@ class Ledger:
 def blank(job: Job) -> dict[str, Any]:
     """The entry of a job that has not been started."""
     own = {"overrides": list(job.overrides), "arms": list(job.arms), "seed": job.seed, "fingerprint": job.fingerprint}
-    return own | blank_states() | {"log": f"{job.name}/log.txt", "command": None, "start": None, "attempts": 0}
+    return own | unstarted(job.name)
+
+
+def unstarted(name: str) -> dict[str, Any]:
+    """What an entry says of a job that has not run."""
+    return blank_states() | {"log": f"{name}/log.txt", "command": None, "start": None, "attempts": 0}
+
+
+def is_entry(entry: Any) -> bool:
+    """Whether something is what a sweep has noted of a job."""
+    needed = {"overrides", "arms", "seed", "state", "end", "score", "reason", "log", "attempts"}
+    if not isinstance(entry, dict) or not needed <= set(entry) or entry["state"] not in STATES:
+        return False
+    kinds = {"overrides": list, "arms": list, "log": str, "attempts": int}
+    number = entry["score"] is None or isinstance(entry["score"], (int, float))
+    return number and all(isinstance(entry[key], kind) for key, kind in kinds.items())
 
 
 def blank_states() -> dict[str, Any]:

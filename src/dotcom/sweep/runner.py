@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from types import FrameType
 
 from dotcom.hardware import cores
-from dotcom.record import now, read_json
+from dotcom.record import known_of_run, now, read_progress
 from dotcom.signals import STOP, is_ignored, leave_lost_terminal
-from dotcom.sweep.board import Board, progress_of
+from dotcom.sweep.board import Board
 from dotcom.sweep.child import Child, verdict
 from dotcom.sweep.grid import Job
 from dotcom.sweep.ledger import Ledger
@@ -70,17 +70,17 @@ class Runner:
                 if self.stopped_by is None:
                     self._start(name)
                 while self.running:
-                    seen = progress_of(self.ledger.folder / name)
+                    seen = read_progress(self.ledger.folder / name)
                     child = self.running[name][0]
                     begun = seen.get("updated", 0) > child.since and seen.get("left") is not None
                     if begun and child.minutes * 60 > seconds:
-                        share = 1 - seen["epoch"] / seen["epochs"]  # of the job that is left
+                        share = 1 - seen.get("epoch", 0) / seen.get("epochs", 1)  # of the job that is left
                         estimates[self.jobs[name].arms] = seen["left"] / share / 60 if share else 0.0
                         child.stop()
                     self._look()
                     time.sleep(PAUSE)
                 if self.jobs[name].arms not in estimates and self.ledger.jobs[name]["state"] == "done":
-                    estimates[self.jobs[name].arms] = read_json(self.ledger.folder / name / "run.json")["minutes"]
+                    estimates[self.jobs[name].arms] = known_of_run(self.ledger.folder / name).get("minutes", 0.0)
         return estimates
 
     def _start(self, name: str) -> None:
@@ -111,7 +111,7 @@ class Runner:
         facts = verdict(code, self.running[name][0].killed)
         if name in self.late and facts["state"] != "done":
             facts = {"state": "failed", "reason": f"took longer than job_timeout={self.timeout:g} minutes"}
-        record = read_json(self.ledger.folder / name / "run.json")
+        record = known_of_run(self.ledger.folder / name)
         if facts["state"] == "done" and record.get("state") != "done":
             facts = {"state": "failed", "reason": "ended without a result"}
         self.ledger.set(name, end=now(), exit_code=code, score=record.get("score"), **facts)

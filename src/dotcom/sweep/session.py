@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dotcom.errors import UsageError, counted, spelled
 from dotcom.processes import FolderLock
-from dotcom.record import read_json
+from dotcom.record import known_of_run
 from dotcom.sweep.board import table_of
 from dotcom.sweep.child import command_line
 from dotcom.sweep.grid import Job, describe
@@ -100,8 +100,8 @@ def show(ledger: Ledger, names: Sequence[str], lock: FolderLock) -> None:
 
 def warn_of_other_data(folder: Path, jobs: Sequence[Job]) -> None:
     """Say if jobs have results of data in another folder, which no name tells."""
-    configs = {job: read_json(folder / job.name / "run.json").get("config") for job in jobs}
-    moved = {(config["data"]["root"], job.root) for job, config in configs.items() if config}
+    configs = {job: known_of_run(folder / job.name).get("config") for job in jobs}
+    moved = {(config.get("data", {}).get("root"), job.root) for job, config in configs.items() if config}
     for before, root in moved:
         if before != root:
             advice = "choose another hydra.sweep.dir= if these are other data"
