@@ -11,7 +11,7 @@ from typing import Any
 
 from dotcom.pipes import reader_may_leave
 from dotcom.signals import stop_tidily
-from dotcom.text import say
+from dotcom.text import say, visible
 
 CONF = Path(__file__).parents[2] / "conf"
 SHARED = {
@@ -20,12 +20,23 @@ SHARED = {
 }  # files that others build on; no choices by themselves
 
 
+LONGEST = 3000  # characters of an error
 LOST = "lost contact with another process of this run"
 GO_ON = "see its own last lines, then go on with the same command and resume=true"
 
 
 class UsageError(ValueError):
-    """Bad input; the message names the key, file or value, what was expected, and what to do."""
+    """Bad input; the message names the key, file or value, what was expected, and what to do.
+
+    It is one line, whatever stands in the values that it shows: control characters are escapes, and of a line that is
+    far too long the beginning and the end are kept.
+    """
+
+    def __init__(self, message: object) -> None:
+        line = visible(message)
+        if len(line) > LONGEST:
+            line = f"{line[: LONGEST // 2]} ... {line[-LONGEST // 3 :]}"
+        super().__init__(line)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dotcom.errors import UsageError
+from dotcom.foreign import read_foreign
 
 BYTE_ORDER_MARKS = {  # the longer ones first: that of UTF-32 begins as that of UTF-16 does
     codecs.BOM_UTF32_LE: "utf-32",
@@ -36,9 +37,10 @@ def read_text(file: Path) -> str:
     """Read a text file that another program wrote.
 
     Raises:
-        UsageError: If it is neither UTF-8 nor begins with the byte order mark of another Unicode encoding.
+        UsageError: If it cannot be read, or is neither UTF-8 nor begins with the byte order mark of another Unicode
+            encoding.
     """
-    content = file.read_bytes()
+    content = read_foreign(file)
     encoding = next((name for mark, name in BYTE_ORDER_MARKS.items() if content.startswith(mark)), "utf-8")
     try:
         text = content.decode(encoding)

@@ -9,6 +9,7 @@ from functools import lru_cache
 from math import isfinite
 from typing import Any, NamedTuple
 
+from dotcom import foreign
 from dotcom.annotations.boxes import (
     A_FEW,
     Box,
@@ -27,6 +28,7 @@ from dotcom.annotations.fields import as_flag, as_number, as_text, as_whole
 from dotcom.annotations.folders import first_three, held_out_tenth, is_inside, missing, other_spelling, spread
 from dotcom.annotations.images import image_sizes
 from dotcom.errors import UsageError
+from dotcom.foreign import parse_json, read_foreign
 
 LARGE = 12_000_000  # bytes; a file above takes seconds to parse and waits until the data set is built
 FIELDS = {
@@ -181,10 +183,7 @@ class CocoFile:
         return found
 
     def _lists(self) -> dict[str, Any]:
-        try:
-            content = json.loads(self.file.read_bytes())
-        except (ValueError, RecursionError) as error:
-            raise UsageError(f"{self.name}: no JSON ({error}); {EXPECTED}") from None
+        content = parse_json(read_foreign(self.file, self.name, foreign.LARGE), self.name, EXPECTED)
         for key, fields in FIELDS.items():
             entries = content.get(key) if isinstance(content, dict) else None
             if not isinstance(entries, list):

@@ -3,6 +3,8 @@
 import math
 from typing import Any
 
+from dotcom.foreign import is_unicode
+
 LARGEST = 2**63  # ids are stored as 64-bit numbers
 FLAGS = {"0": False, "1": True, "false": False, "true": True, "": False}
 
@@ -49,4 +51,8 @@ def as_text(value: Any) -> str | None:
     """Text that is not empty, or a number as text; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         return None
-    return str(value).strip() or None
+    try:
+        text = str(value).strip()
+    except ValueError:  # a number of thousands of digits
+        return None
+    return text if text and is_unicode(text) else None

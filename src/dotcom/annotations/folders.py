@@ -79,9 +79,9 @@ def existing_root(root: str | None, expected: str) -> Path:
         UsageError: If there is none; it says what was ``expected`` in it.
     """
     folder = Path(str(root)).expanduser()
-    if root is None or not folder.is_dir():
+    if root is None or not os.path.isdir(folder):
         named = "null" if root is None else root
-        if root is not None and folder.is_file():
+        if root is not None and os.path.isfile(folder):
             raise UsageError(f"data.root={root}: a file; expected the folder that holds it: data.root={folder.parent}")
         raise UsageError(f"data.root={named}: no such folder; {expected}; set it with data.root=PATH")
     return folder
@@ -94,8 +94,15 @@ def split_name(folder: Path, split: str) -> str:
 
 
 def names_in(folder: Path) -> set[str]:
-    """Names of the files and folders in ``folder``; none if it does not exist."""
-    return {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()
+    """Names of the files and folders in ``folder``; none if it does not exist.
+
+    Raises:
+        UsageError: If it must not be read.
+    """
+    try:
+        return set(os.listdir(folder)) if os.path.isdir(folder) else set()
+    except OSError as error:
+        raise UsageError(f"{folder}: {error.strerror}") from None
 
 
 def missing(folder: Path, names: Iterable[str]) -> list[str]:
@@ -152,7 +159,7 @@ def held_out_tenth(names: Sequence[str]) -> set[str]:
 
     It stays the same when names are added.
     """
-    hashes = {name: int(hashlib.sha256(name.encode()).hexdigest(), 16) for name in names}
+    hashes = {name: int(hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest(), 16) for name in names}
     held_out = {name for name in names if hashes[name] % 10 == 0}
     return held_out if len(held_out) not in (0, len(names)) else {min(names, key=lambda name: hashes[name])}
 

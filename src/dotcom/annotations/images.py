@@ -7,7 +7,6 @@
 """
 
 import io
-import stat
 import struct
 import warnings
 import zlib
@@ -18,6 +17,7 @@ from typing import IO
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from dotcom import foreign
 from dotcom.errors import UsageError, flat
 
 MAX_PIXELS = 150_000_000  # 450 MB once decoded; a file of a few kilobytes can claim to be far larger
@@ -84,9 +84,10 @@ def open_regular(path: Path) -> IO[bytes]:
         UnreadableImage: If it is no regular file.
         OSError: If it is not there, or must not be read.
     """
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise UnreadableImage("it is a folder, a pipe or a device; expected a file")
-    return path.open("rb")
+    try:
+        return foreign.open_regular(path)
+    except foreign.NoRegularFile as error:
+        raise UnreadableImage(str(error)) from None
 
 
 def decode_image(picture: Image.Image, upright: bool = True) -> Image.Image:

@@ -15,8 +15,11 @@ from dotcom.annotations.boxes import (
     check_sizes,
     warn_of_uncounted,
 )
+from dotcom.annotations.classes import read_text
+from dotcom.annotations.fields import as_whole
 from dotcom.annotations.folders import existing_root, first_three, missing, spread
 from dotcom.errors import UsageError, did_you_mean
+from dotcom.foreign import UNPARSABLE, brief, read_foreign
 
 CLASSES = [
     "aeroplane",
@@ -47,6 +50,7 @@ LISTS = {  # the list of ids, and the archive that holds it
     ),
     "val": (("VOC2007/ImageSets/Main/test.txt", "VOCtest_06-Nov-2007.tar"),),
 }
+DIGITS = 18  # of an id, which is stored as a number of 64 bits
 EXPECTED = (
     "expected data.root to be the folder VOCdevkit with VOC2007 (trainval and test) and VOC2012 (trainval), each "
     "with ImageSets/Main, Annotations and JPEGImages"
@@ -94,7 +98,13 @@ def read_voc_boxes(root: str | None, split: str) -> Photos:
 
 def listed_ids(file: Path) -> list[str]:
     """The first word of every line."""
-    return [line.split()[0] for line in file.read_text().splitlines() if line.strip()]
+    return [line.split()[0] for line in read_text(file).splitlines() if line.strip()]
+
+
+def is_id(name: str) -> bool:
+    """Whether an image has a name that is a number of at most 64 bits, with underscores."""
+    digits = name.replace("_", "")
+    return digits.isascii() and digits.isdecimal() and len(digits) <= DIGITS
 
 
 def nearby_root(folder: Path) -> str:
@@ -112,17 +122,17 @@ def _files(root: str | None, split: str) -> list[Path]:
     files = []
     for place, _ in LISTS[split]:
         year, names = (folder / place).parents[2], listed_ids(folder / place)
+        if odd := [name for name in names if not is_id(name)]:
+            raise UsageError(
+                f"data.root={root}: {place} lists {first_three(odd)}; expected ids of digits, such as 000005 and "
+                f"2007_000027, {DIGITS} at most; for other names use data=coco_format"
+            )
         for inside, end in (("Annotations", ".xml"), ("JPEGImages", ".jpg")):
             if absent := missing(year / inside, [f"{name}{end}" for name in names]):
                 raise UsageError(
                     f"data.root={root}: {len(absent)} of {len(names)} files that {place} lists are not in "
                     f"{year.name}/{inside}: {first_three(absent)}; {EXPECTED}"
                 )
-        if odd := [name for name in names if not name.replace("_", "").isdecimal()]:
-            raise UsageError(
-                f"data.root={root}: {place} lists {first_three(odd)}; expected ids of digits, such as 000005 and "
-                f"2007_000027; for other names use data=coco_format"
-            )
         files += [year / "Annotations" / f"{name}.xml" for name in names]
     return files
 
@@ -133,18 +143,33 @@ def _image(file: Path) -> Path:
 
 def _parse(file: Path) -> tuple[tuple[int, int], list[tuple[Corners, int, bool]]]:
     """Size (H, W), and (x1 y1 x2 y2, label, difficult) of every object."""
+    content = read_foreign(file)
     try:
-        tree = ElementTree.parse(file).getroot()
-        size = int(_text(tree, "size/height")), int(_text(tree, "size/width"))
+        tree = ElementTree.XML(content, ElementTree.XMLParser(target=WithoutTypes()))
+        size = _pixels(tree, "size/height"), _pixels(tree, "size/width")
         objects = []
         for thing in tree.findall("object"):  # children only: <part> has a <bndbox> too
             corners = (float(_text(thing, f"bndbox/{key}")) for key in ("xmin", "ymin", "xmax", "ymax"))
             left, top, right, bottom = corners
             difficult = thing.findtext("difficult", "0").strip() == "1"
             objects.append(((left - 1, top - 1, right, bottom), _label(_text(thing, "name")), difficult))
-    except (ElementTree.ParseError, ValueError) as error:
+    except (ElementTree.ParseError, *UNPARSABLE) as error:
         raise UsageError(f"{file}: no annotation of Pascal VOC ({error}); {EXPECTED}") from None
     return size, objects
+
+
+class WithoutTypes(ElementTree.TreeBuilder):
+    """Elements alone: a document type could define names that stand for gigabytes of text, or for other files."""
+
+    def doctype(self, *_: object) -> None:
+        raise ValueError("it has a DOCTYPE, which annotations do not need")
+
+
+def _pixels(node: ElementTree.Element, path: str) -> int:
+    found = as_whole(_text(node, path))
+    if found is None or not 0 < found < 2**31:
+        raise ValueError(f"{path} is {brief(_text(node, path))}, not a number of pixels")
+    return found
 
 
 def _text(node: ElementTree.Element, path: str) -> str:
@@ -156,5 +181,5 @@ def _text(node: ElementTree.Element, path: str) -> str:
 
 def _label(name: str) -> int:
     if name not in CLASSES:
-        raise ValueError(f"the class {name} is none of VOC's 20{did_you_mean(name, CLASSES)}")
+        raise ValueError(f"the class {brief(name)} is none of VOC's 20{did_you_mean(name, CLASSES)}")
     return CLASSES.index(name)

@@ -13,6 +13,7 @@ import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ import yaml
 
 from dotcom.annotations.boxes import Box, Corners, Fitting, Photo, Photos, check_boxes, without_twins
 from dotcom.annotations.classes import read_class_names, read_text, tell_apart
+from dotcom.annotations.fields import as_text, as_whole
 from dotcom.annotations.folders import (
     VAL_NAMES,
     Hidden,
@@ -30,7 +32,8 @@ from dotcom.annotations.folders import (
     thread_map,
 )
 from dotcom.annotations.images import image_sizes
-from dotcom.errors import UsageError
+from dotcom.errors import UsageError, flat
+from dotcom.foreign import UNPARSABLE, brief
 from dotcom.layout import is_photo
 
 CONFIGS = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
@@ -39,6 +42,9 @@ EXPECTED = (
     'expected data.yaml with "names", "train" and "val", or classes.txt, and a folder "labels" beside each folder '
     '"images", with one line "class x y width height" (fractions of the image) for each box'
 )
+DEEPEST = 40  # folders in a name of data.yaml, or lists in lists
+MOST = 1000  # keypoints, or values of each
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C where libyaml is there: 10 times as fast
 ROUNDING = 1e-3  # by how much a fraction may leave 0..1: tools round to a few digits
 
 Fractions = tuple[float, float, float, float]  # x1 y1 x2 y2 as fractions of the width and the height
@@ -141,9 +147,9 @@ def find_yolo(root: str | None) -> YoloLayout:
 def _from_yaml(folder: Path, config: str) -> YoloLayout:
     file = folder / config
     try:
-        content = yaml.safe_load(read_text(file))
-    except yaml.YAMLError as error:
-        raise UsageError(f"{file}: no YAML ({' '.join(str(error).split())}); {EXPECTED}") from None
+        content = load_yaml(read_text(file))
+    except (yaml.YAMLError, *UNPARSABLE) as error:
+        raise UsageError(f"{file}: no YAML ({flat(str(error))}); {EXPECTED}") from None
     if not isinstance(content, Mapping):
         raise UsageError(f"{file}: it holds no settings; {EXPECTED}")
     classes = _names_of(content, file)
@@ -156,22 +162,56 @@ def _from_yaml(folder: Path, config: str) -> YoloLayout:
     if "train" not in images:
         raise UsageError(f'{file}: it lacks "train", a folder or a list of images; {EXPECTED}')
     keypoints = content.get("kpt_shape")
-    extra = math.prod(keypoints) if isinstance(keypoints, list) else 0
+    extra = _product(keypoints, file) if isinstance(keypoints, list) else 0
     return _with_splits(folder, config, classes, images, extra)
+
+
+def load_yaml(text: str) -> Any:
+    """Plain values of YAML; nothing in it is run.
+
+    Raises:
+        ValueError: If lists and mappings are nested deeper than in any settings: libyaml would overrun the stack.
+        Exception: Of many kinds for text that is no YAML: ``yaml.YAMLError`` and those in ``UNPARSABLE``.
+    """
+    depth = 0
+    for event in yaml.parse(text, LOADER):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise ValueError("too deeply nested")
+    return yaml.load(text, LOADER)
+
+
+def _product(shape: list[Any], file: Path) -> int:
+    counts = [as_whole(count) for count in shape]
+    found = [count for count in counts if count is not None and 0 <= count <= MOST]
+    if len(found) != len(shape) or len(shape) > 2:
+        raise UsageError(f"{file}: kpt_shape={brief(shape)}; expected the numbers of keypoints and of their values")
+    return math.prod(found)
 
 
 def _names_of(content: Mapping[Any, Any], file: Path) -> dict[int, str]:
     names = content.get("names")
     if isinstance(names, list):
         names = dict(enumerate(names))
-    if not isinstance(names, Mapping) or not names or sorted(map(str, names)) != sorted(map(str, range(len(names)))):
+    numbers = [as_whole(number) for number in names] if isinstance(names, Mapping) else []
+    if not isinstance(names, Mapping) or not names or set(numbers) != set(range(len(names))):
         raise UsageError(
-            f"{file}: names={names}; expected the names of the classes 0, 1, 2 ..., as a list or a mapping"
+            f"{file}: names={brief(names)}; expected the names of the classes 0, 1, 2 ..., as a list or a mapping"
         )
     count = content.get("nc", len(names))
-    if count != len(names):
-        raise UsageError(f"{file}: nc={count}, but there are {len(names)} names; expected one name for each class")
+    if as_whole(count) != len(names):
+        raise UsageError(
+            f"{file}: nc={brief(count)}, but there are {len(names)} names; expected one name for each class"
+        )
+    if odd := [name for name in names.values() if not is_name(name)]:
+        raise UsageError(f"{file}: names={brief(names)}; expected text for each class, not {brief(odd[0])}")
     return tell_apart({int(number): str(name) for number, name in names.items()})
+
+
+def is_name(value: Any) -> bool:
+    """Whether a value of YAML can name a class: text, or what YAML takes for a number, a date, yes or no."""
+    return as_text(value) is not None or value is None or isinstance(value, (bool, date))
 
 
 def _from_names(folder: Path) -> YoloLayout:
@@ -218,10 +258,10 @@ def _images_of(named: Any, bases: list[Path], root: Path, file: Path, split: str
     found: list[Path] = []
     for name in named if isinstance(named, list) else [named]:
         if not isinstance(name, str) or re.match(r"[a-z]+://", name):
-            raise UsageError(f"{file}: {split}={name}; expected a folder or a list of images within {root}")
+            raise UsageError(f"{file}: {split}={brief(name)}; expected a folder or a list of images within {root}")
         place = _place(name, bases, root)
         if place is None:
-            raise UsageError(f"{file}: {split}={name}: no such folder or file in {root}; {EXPECTED}")
+            raise UsageError(f"{file}: {split}={brief(name)}: no such folder or file in {root}; {EXPECTED}")
         found += _listed(place, bases, root) if place.is_file() else _in_folder(place, root)
     return sorted(dict.fromkeys(found))
 
@@ -229,11 +269,12 @@ def _images_of(named: Any, bases: list[Path], root: Path, file: Path, split: str
 def _place(name: str, bases: list[Path], root: Path) -> Path | None:
     """Where a name of data.yaml leads within ``root``; Roboflow writes ``../train/images`` for ``train/images``."""
     parts = [part for part in Path(name.replace("\\", "/")).parts if part not in ("..", ".", "/")]
-    ends = [parts[start:] for start in range(len(parts)) if start == 0 or len(parts) - start > 1]
+    starts = range(len(parts) if len(parts) <= DEEPEST else 0)
+    ends = [parts[start:] for start in starts if start == 0 or len(parts) - start > 1]
     candidates = [base / name for base in bases] + [root.joinpath(*end) for end in ends]
     limit = Path(os.path.abspath(root))
     tidy = [Path(os.path.abspath(place)) for place in candidates]
-    return next((place for place in tidy if limit in place.parents and place.exists()), None)
+    return next((place for place in tidy if limit in place.parents and os.path.exists(place)), None)
 
 
 def _in_folder(place: Path, root: Path) -> list[Path]:
@@ -249,7 +290,7 @@ def _listed(file: Path, bases: list[Path], root: Path) -> list[Path]:
     """The images that a text file lists, one on each line."""
     lines = [line.strip() for line in read_text(file).splitlines() if line.strip()]
     places = {line: _place(line, [file.parent, *bases], root) for line in lines}
-    if absent := [line for line, place in places.items() if place is None or not place.is_file()]:
+    if absent := [line for line, place in places.items() if place is None or not os.path.isfile(place)]:
         said = f"{len(absent)} of {len(lines)} images that it lists are not there: {first_three(absent)}"
         raise UsageError(f"{file}: {said}; expected paths within {root}")
     return [place for place in places.values() if place is not None]
@@ -283,7 +324,7 @@ def _parse(words: list[str], where: str, layout: YoloLayout) -> tuple[int, Fract
     label = numbers[0]
     if not label.is_integer() or int(label) not in layout.classes:
         known = f"a class from 0 to {len(layout.classes) - 1}, as {layout.source} names them"
-        raise UsageError(f"{where}: class {words[0]}; expected {known}")
+        raise UsageError(f"{where}: class {brief(words[0])}; expected {known}")
     values = numbers[1:]
     if layout.keypoints and len(values) == 4 + layout.keypoints:
         values = values[:4]
