@@ -1,18 +1,21 @@
 """What ``dotcom.data.prepare`` says of the data it wrote, and how a run takes note of it; torch is not imported."""
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from dotcom.annotations.fields import LARGEST
 from dotcom.errors import UsageError, did_you_mean
+from dotcom.foreign import UNPARSABLE, brief, is_unicode, parse_json
 from dotcom.object_store import is_remote
 from dotcom.stores import read_small
 
 MANIFEST = "prepared.json"
 SUMS = "prepared.sha256"  # of each file of a folder: hash, bytes, name
+PHOTOS = "photos.json"  # boxes of a split, beside its shards
+SPLITS = ("train", "val")
 JOURNAL = "prepared.partial.jsonl"  # what is done already; there until all is
 VERSION = 1
 KINDS = {  # of the sets that can be prepared, by the name of their function in dotcom.data
@@ -37,12 +40,12 @@ def read_prepared(root: str | None) -> dict[str, Any] | None:
     folder = Path(str(root)).expanduser()
     if (folder / JOURNAL).exists():
         raise UsageError(f"data.root={root}: its preparation is not finished; run the same command again")
-    return _parsed(str(root), read_small(str(folder), MANIFEST))
+    return parse_manifest(str(root), read_small(str(folder), MANIFEST))
 
 
 @lru_cache
 def _remote(root: str) -> dict[str, Any]:
-    found = _parsed(root, read_small(root, MANIFEST))
+    found = parse_manifest(root, read_small(root, MANIFEST))
     if found is None or not in_shards(found):
         what = "no prepared.json" if found is None else "single files, which cannot be streamed"
         raise UsageError(
@@ -56,21 +59,65 @@ def in_shards(prepared: Mapping[str, Any]) -> bool:
     return bool(prepared["form"] == "shards")
 
 
-def _parsed(root: str, content: bytes | None) -> dict[str, Any] | None:
+def parse_manifest(root: str, content: bytes | None) -> dict[str, Any] | None:
+    """What a manifest says, once all that is read of it has the type that it should; None for no content.
+
+    Raises:
+        UsageError: If it is damaged, or of another version.
+    """
     if content is None:
         return None
+    where, again = f"data.root={root}: {MANIFEST}", "run python -m dotcom.data.prepare again"
+    facts = parse_json(content, where, again)
+    if isinstance(facts, dict) and facts.get("version", VERSION) != VERSION:
+        raise UsageError(f"{where} has version {brief(facts['version'])}; expected {VERSION}")
     try:
-        facts: dict[str, Any] = json.loads(content)
-        if facts["version"] != VERSION:
-            raise UsageError(f"data.root={root}: prepared.json has version {facts['version']}; expected {VERSION}")
+        check_facts(facts)
         check_paths(facts)
-    except (ValueError, KeyError, TypeError) as error:
-        if isinstance(error, UsageError):
-            raise
-        raise UsageError(
-            f"data.root={root}: prepared.json is damaged; run python -m dotcom.data.prepare again"
-        ) from None
-    return facts
+    except UNPARSABLE as error:
+        said = f" ({error.args[0]})" if isinstance(error, (ValueError, KeyError)) and error.args else ""
+        raise UsageError(f"{where} is damaged{said}; {again}") from None
+    return dict(facts)
+
+
+def check_facts(facts: Mapping[str, Any]) -> None:
+    """Raise ValueError for a value of another type than ``dotcom.data.manifest`` writes."""
+    fitting = {
+        "version": facts["version"] == VERSION,
+        "form": facts["form"] in ("folder", "shards"),
+        "kind": facts["kind"] in KINDS.values(),
+        "data": is_text(facts["data"]),
+        "digest": is_text(facts["digest"]),
+        "classes": isinstance(facts["classes"], list)
+        and bool(facts["classes"])
+        and all(map(is_text, facts["classes"])),
+        **{key: is_count(facts[key]) for key in ("side", "quality", "bytes")},
+        "images": all(is_count(facts["images"][split]) for split in SPLITS),
+        "source": isinstance(facts["source"], str),
+    }
+    if in_shards(facts):
+        shards = [shard for split in SPLITS for shard in facts["shards"][split]]
+        files = [*shards, *facts["extras"].values()]
+        fitting["shards"] = all(is_count(shard["images"]) and is_text(shard["name"]) for shard in shards)
+        fitting["bytes of files"] = all(is_count(file["bytes"]) for file in files)
+        fitting["extras"] = facts["kind"] != "boxes" or all(photos_of(split) in facts["extras"] for split in SPLITS)
+    if wrong := [key for key, fits in fitting.items() if not fits]:
+        raise ValueError(wrong[0])
+
+
+def is_count(value: Any) -> bool:
+    """Whether a value is a whole number from 0 on that fits into 64 bits."""
+    return type(value) is int and 0 <= value < LARGEST
+
+
+def is_text(value: Any) -> bool:
+    """Whether a value is text that is not empty, and can be written."""
+    return isinstance(value, str) and bool(value) and is_unicode(value)
+
+
+def photos_of(split: str) -> str:
+    """The file of the boxes of a split, beside its shards."""
+    return f"{split}/{PHOTOS}"
 
 
 def check_paths(facts: Mapping[str, Any]) -> None:
@@ -78,7 +125,12 @@ def check_paths(facts: Mapping[str, Any]) -> None:
     shards = [shard for split in facts.get("shards", {}).values() for shard in split]
     for name, file in [*((shard["name"], shard) for shard in shards), *facts.get("extras", {}).items()]:
         path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts or not re.fullmatch(r"[0-9a-f]{64}", file["sha256"]):
+        if (
+            path.is_absolute()
+            or ".." in path.parts
+            or "\0" in name
+            or not re.fullmatch(r"[0-9a-f]{64}", file["sha256"])
+        ):
             raise ValueError(name)
 
 

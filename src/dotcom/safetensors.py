@@ -1,11 +1,14 @@
 """Looking at a .safetensors file without torch: it is there, it is whole, and it can be read here."""
 
 import json
+import os
 from importlib.util import find_spec
 from pathlib import Path
 
 from dotcom.errors import UsageError
+from dotcom.foreign import UNPARSABLE, open_regular
 
+LONGEST = 100_000_000  # bytes of a header; safetensors itself takes no longer one
 SUFFIX = ".safetensors"
 
 
@@ -21,16 +24,17 @@ def check_safetensors(setting: str, path: Path) -> None:
     if find_spec("safetensors") is None:
         raise UsageError(f"{setting}={path} needs safetensors: pip install 'dotcom[timm]'")
     try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
             length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(length)) if length < size else {}
+            header = json.loads(file.read(length)) if length < min(size, LONGEST) else {}
         ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        whole = size == 8 + length + max(end for end in ends if type(end) is int)
     except FileNotFoundError:
         raise UsageError(f"{setting}={path}: no such file; dotcom export --to timm writes model.safetensors") from None
-    except IsADirectoryError:
-        raise UsageError(f"{setting}={path}: a folder; expected a file") from None
-    except (ValueError, TypeError, KeyError, AttributeError):
-        ends = []
-    if not ends or size != 8 + length + max(ends):
+    except OSError as error:
+        raise UsageError(f"{setting}={path}: {error.strerror or error}") from None
+    except UNPARSABLE:
+        whole = False
+    if not whole:
         raise UsageError(f"{setting}={path}: no safetensors file, or a damaged one")

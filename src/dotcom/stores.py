@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from dotcom.annotations import folders
 from dotcom.errors import UsageError
+from dotcom.foreign import read_foreign
 from dotcom.object_store import Missing, Refused, advice, download, is_remote, read_object
 from dotcom.record import hash_of, whole
 
@@ -37,7 +38,7 @@ def read_small(root: str, name: str) -> bytes | None:
     """
     if not is_remote(root):
         path = Path(root).expanduser() / name
-        return path.read_bytes() if path.is_file() else None
+        return read_foreign(path) if os.path.isfile(path) else None
     try:
         return read_object(root, name)
     except Missing:
@@ -107,6 +108,8 @@ def _local(root: str, name: str, size: int, sha256: str) -> Path:
         folders.remembered(f"shard-{sha256[:16]}", [path], look)  # hashed once, then only if it changes
     except FileNotFoundError:
         raise Unusable("it is missing") from None
+    except OSError as error:
+        raise Unusable(f"it cannot be read ({error.strerror})") from None
     return path
 
 

@@ -174,11 +174,14 @@ def thread_map(function: Callable[[Item], Answer], items: Sequence[Item], what: 
 def remembered(kind: str, paths: Iterable[Path], compute: Callable[[], Any]) -> Any:
     """What ``compute`` found in ``paths``, a value that JSON can hold, kept on disk until a file changes.
 
-    A file counts as changed if its size or its time of change differs.
+    A file counts as changed if its size or its time of change differs. While one is not there, nothing is kept.
     """
     digest = hashlib.sha256()
     for path in paths:
-        status = path.stat()
+        try:
+            status = path.stat()
+        except (OSError, ValueError):  # a link that leads nowhere; ``compute`` says what that means
+            return compute()
         digest.update(f"{path}|{status.st_size}|{status.st_mtime_ns}\n".encode(errors="surrogateescape"))
     kept = CACHE / f"{kind}-{digest.hexdigest()[:16]}.json"
     try:

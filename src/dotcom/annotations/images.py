@@ -32,7 +32,8 @@ ORIENTATION = 0x0112  # EXIF tag
 TURNED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 DAMAGE = (  # how Pillow's decoders answer what is no picture, or a damaged one
     *(OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, NotImplementedError, OverflowError),
-    *(MemoryError, struct.error, zlib.error, Image.DecompressionBombError),
+    *(MemoryError, RuntimeError, AttributeError, AssertionError, ArithmeticError),
+    *(struct.error, zlib.error, Image.DecompressionBombError),
 )
 TRANSPOSED = Image.Transpose
 TURN_BACK = {  # from an upright picture to the stored one, by orientation
@@ -180,6 +181,8 @@ def reason(error: BaseException) -> str:
     """Why an image could not be read, in a few words."""
     if isinstance(error, Image.DecompressionBombError):
         return f"far too many pixels; expected at most {MAX_PIXELS / 1e6:g} million"
+    if isinstance(error, MemoryError):
+        return "this machine has too little memory for it"
     if isinstance(error, UnidentifiedImageError):
         return f"no picture, or a damaged one; expected {KINDS}"
     if isinstance(error, OSError) and error.strerror:

@@ -1,6 +1,7 @@
 """Masks of class indices beside their images: which belong together, and whether their values and sizes fit."""
 
 import warnings
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,7 +26,8 @@ from dotcom.annotations.folders import (
     thread_map,
 )
 from dotcom.annotations.images import UnreadableImage, by, image_sizes, opened
-from dotcom.errors import UsageError, listed
+from dotcom.errors import UsageError, flat, listed
+from dotcom.foreign import UNPARSABLE, read_foreign
 from dotcom.layout import counts_by_extension, extension, is_photo
 
 IGNORE = 255  # value of a pixel that is neither trained on nor counted
@@ -35,6 +37,7 @@ EXPECTED = (
     "ROOT/masks), with masks/<name>.png for images/<name>.jpg"
 )
 INDICES = "expected class indices from 0 on and 255 for pixels to ignore, in a palette or grey PNG"
+MAT_BYTES = 400 * 1024  # of a file of SBD, which has up to 60 KB; compressed, it may stand for a thousand times more
 SCALED = {"L;2": 85, "L;4": 17}  # Pillow stretches grey of 2 and 4 bits to 0..255; the factor, by its raw mode
 
 Pair = tuple[Path, Path]  # image, mask
@@ -168,12 +171,15 @@ def _indices(mask: Image.Image, raw_mode: str) -> Image.Image:
 
 def _open_sbd(path: Path) -> Image.Image:
     """GTcls.Segmentation of a file of SBD."""
-    try:
-        from scipy.io import loadmat
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
 
-        return Image.fromarray(loadmat(path)["GTcls"][0]["Segmentation"][0])
-    except (OSError, ValueError, TypeError, KeyError, NotImplementedError) as error:
-        raise ValueError(f"cannot be read ({error})") from error
+    try:
+        content = BytesIO(read_foreign(path, "its file", MAT_BYTES))
+        mask = Image.fromarray(loadmat(content)["GTcls"][0]["Segmentation"][0])
+    except (MatReadError, zlib.error, OSError, NotImplementedError, *UNPARSABLE) as error:
+        raise ValueError(f"cannot be read ({flat(str(error)) or type(error).__name__})") from error
+    return _indices(mask, "")
 
 
 def check_masks(pairs: Sequence[Pair], num_classes: int) -> int:

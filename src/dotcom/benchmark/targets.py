@@ -1,12 +1,14 @@
 """What the command is asked to measure, checked before torch is imported."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from dotcom.deploy import formats
 from dotcom.errors import CONF, SHARED, UsageError, did_you_mean, listed
+from dotcom.foreign import brief, parse_json, read_foreign
 from dotcom.hardware import cores
 from dotcom.inference.saved_run import saved_run
 
@@ -68,10 +70,22 @@ def target(word: str) -> Target:
 
 
 def card_of(path: Path) -> dict[str, Any]:
-    """What the JSON file beside an exported one says; empty if there is none."""
-    from dotcom.record import read_json
+    """What the JSON file beside an exported one says; empty if there is none.
 
-    return read_json(card_path(path))
+    Raises:
+        UsageError: If it is damaged, or a value that is read of it has another type than we write.
+    """
+    file = card_path(path)
+    if not os.path.lexists(file):
+        return {}
+    expected = f"expected the card of {path.name}, as dotcom export writes it; remove it to measure without"
+    card = parse_json(read_foreign(file), str(file), expected)
+    if not isinstance(card, dict):
+        raise UsageError(f"{file}: {brief(card)}; {expected}")
+    for key, fits in READ.items():
+        if card.get(key) is not None and not fits(card[key]):
+            raise UsageError(f"{file}: {key} is {brief(card[key])}; {expected}")
+    return card
 
 
 def size_on(card: dict[str, Any]) -> int | None:
@@ -79,6 +93,33 @@ def size_on(card: dict[str, Any]) -> int | None:
     inputs = card.get("inputs") or [{"shape": [None]}]
     size: int | None = card.get("image_size") or inputs[0]["shape"][-1]
     return size
+
+
+def is_natural(value: Any) -> bool:
+    """Whether a value of a card is a number of something, or 0."""
+    return type(value) is int and 0 <= value < 2**63
+
+
+def is_count(value: Any) -> bool:
+    """Whether a value of a card is a number of something."""
+    return is_natural(value) and value > 0
+
+
+def are_inputs(value: Any) -> bool:
+    """Whether a value of a card lists inputs with their shapes, of which the last number is that of pixels."""
+    first = value[0] if isinstance(value, list) and value else None
+    shape = first.get("shape") if isinstance(first, dict) else None
+    return isinstance(shape, list) and bool(shape) and is_count(shape[-1])
+
+
+READ: dict[str, Callable[[Any], bool]] = {  # of a card, and what it has to be, unless null
+    "image_size": is_count,
+    "inputs": are_inputs,
+    "name": lambda value: isinstance(value, str),
+    "parameters": is_count,
+    "deployed_parameters": is_count,
+    "macs": lambda value: all(map(is_natural, value.values() if isinstance(value, dict) else [value])),
+}
 
 
 def card_path(path: Path) -> Path:

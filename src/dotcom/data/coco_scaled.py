@@ -8,6 +8,8 @@ from typing import Any
 from dotcom.annotations.boxes import Box, Photo, Photos
 from dotcom.annotations.fields import as_number, as_whole
 from dotcom.data.pieces import Plan, Split
+from dotcom.errors import UsageError, flat
+from dotcom.foreign import UNPARSABLE, brief
 
 Sizes = Sequence[Any]  # of each photo that was read: name in the plan, name now, (H, W) before, (H, W) now
 DIGITS = 4  # after the point, of pixels
@@ -62,13 +64,42 @@ def photos_scaled(plan: Plan, split: Split, sizes: Sizes) -> dict[str, Any]:
     return {"photos": rows, "category_ids": plan.photos[split].category_ids}
 
 
-def photos_from(content: dict[str, Any], classes: list[str]) -> Photos:
-    """What ``photos_scaled`` wrote."""
-    photos = []
-    for name, number, (height, width), rows in content["photos"]:
-        boxes = [Box((x1, y1, x2, y2), label, crowd, area) for x1, y1, x2, y2, label, crowd, area in rows]
-        photos.append(Photo(Path(name), number, (height, width), boxes))
-    return Photos(photos, classes, content["category_ids"])
+def photos_from(content: Any, classes: list[str], count: int, where: str) -> Photos:
+    """What ``photos_scaled`` wrote.
+
+    Args:
+        content: Plain values.
+        classes: Names of the classes.
+        count: How many photos there are.
+        where: What to call the file in an error.
+
+    Raises:
+        UsageError: If the values are others.
+    """
+    try:
+        photos = [_photo_from(row, len(classes)) for row in content["photos"]]
+        ids = content["category_ids"]
+        if len(photos) != count or len(ids) != len(classes) or not all(as_whole(number) == number for number in ids):
+            raise ValueError(f"{len(photos)} photos and {len(ids)} classes, not {count} and {len(classes)}")
+    except UNPARSABLE as error:
+        raise UsageError(f"{where}: damaged ({flat(str(error))}); run python -m dotcom.data.prepare again") from None
+    return Photos(photos, classes, ids)
+
+
+def _photo_from(row: Any, classes: int) -> Photo:
+    name, number, (height, width), rows = row
+    boxes = []
+    for *corners, label, crowd, area in rows:
+        left, top, right, bottom = (as_number(value) for value in corners)
+        size = as_number(area)
+        if None in (left, top, right, bottom, size) or not isinstance(crowd, bool):
+            raise ValueError(f"a box of {brief(name)} holds no numbers")
+        if type(label) is not int or not 0 <= label < classes:
+            raise ValueError(f"a box of {brief(name)} has the label {brief(label)}")
+        boxes.append(Box((left, top, right, bottom), label, crowd, size))  # type: ignore[arg-type]
+    if as_whole(number) is None or not all(type(side) is int and 0 < side < 2**31 for side in (height, width)):
+        raise ValueError(f"{brief(name)} has no number and size")
+    return Photo(Path(name), int(number), (height, width), boxes)
 
 
 def box_scaled(box: Box, across: float, down: float) -> list[float]:

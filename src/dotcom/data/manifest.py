@@ -14,12 +14,11 @@ from dotcom.data.pieces import SPLITS, Piece, Plan, Split
 from dotcom.data.resized import Made
 from dotcom.data.shards import INDEX, write_index
 from dotcom.errors import UsageError
-from dotcom.prepared import JOURNAL, MANIFEST, SUMS, VERSION, in_shards
+from dotcom.prepared import JOURNAL, MANIFEST, SUMS, VERSION, in_shards, photos_of
 from dotcom.record import whole, write_json
 from dotcom.text import visible
 
 KEPT = ("form", "data", "side", "quality", "shard_images")  # settings that must be the same to go on
-PHOTOS = "photos.json"  # boxes of a split, beside its shards
 
 
 def target_of(kind: str, piece: Piece, made: Made) -> bytes:
@@ -104,9 +103,9 @@ def shard_extras(plan: Plan, out: Path, entries: dict[Split, list[Entry]], root:
         names.append(f"{split}/{INDEX}")
         if plan.kind == "boxes":
             sizes = [size for entry in written for size in entry["sizes"]]
-            with whole(out / split / PHOTOS) as temporary:
+            with whole(out / photos_of(split)) as temporary:
                 temporary.write_text(json.dumps(photos_scaled(plan, split, sizes)))
-            names.append(f"{split}/{PHOTOS}")
+            names.append(photos_of(split))
     return names
 
 

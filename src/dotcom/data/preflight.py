@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dotcom.annotations.folders import remembered
 from dotcom.annotations.images import UnreadableImage, decode_image, exif_orientation, open_regular, opened
-from dotcom.errors import listed
+from dotcom.errors import UsageError, listed
 from dotcom.hardware import cores
 
 decode_jpeg: Any
@@ -69,7 +69,7 @@ def check_readable(paths: Sequence[Path]) -> None:
     """Decode every file once, with a progress bar; a set that passed is remembered until a file changes.
 
     Raises:
-        ValueError: Naming the first ten files that cannot be decoded.
+        UsageError: Naming the first ten files that cannot be decoded.
     """
     if paths:
         remembered("readable", paths, partial(_decode_all, paths))
@@ -81,7 +81,7 @@ def _decode_all(paths: Sequence[Path]) -> int:
         broken = [f"{path} ({answer})" for path, answer in zip(paths, answers, strict=True) if answer]
     if broken:
         names = listed(broken, limit=10, separator="; ")
-        raise ValueError(f"data.check: {len(broken)} of {len(paths)} images cannot be read: {names}")
+        raise UsageError(f"data.check: {len(broken)} of {len(paths)} images cannot be read: {names}")
     return len(paths)
 
 

@@ -2,7 +2,6 @@
 
 import errno
 import hashlib
-import json
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,8 +19,9 @@ from dotcom.data.pieces import SPLITS, Piece, Plan, plan_of
 from dotcom.data.resized import Made, made_of
 from dotcom.data.shards import Item, write_shard
 from dotcom.errors import UsageError, listed
+from dotcom.foreign import read_foreign
 from dotcom.hardware import cores
-from dotcom.prepared import JOURNAL, MANIFEST
+from dotcom.prepared import JOURNAL, MANIFEST, parse_manifest
 from dotcom.processes import FolderLock
 from dotcom.record import whole
 
@@ -112,7 +112,7 @@ class Preparation:
         """The manifest, if there is one already."""
         there = {path.name for path in self.out.iterdir()} - {LOCK}
         if MANIFEST in there:
-            facts: dict[str, Any] = json.loads((self.out / MANIFEST).read_text())
+            facts = parse_manifest(str(self.out), read_foreign(self.out / MANIFEST)) or {}
             if differing := [key for key in KEPT if facts.get(key) != self.settings.get(key)]:
                 key = differing[0]
                 raise UsageError(

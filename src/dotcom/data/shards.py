@@ -5,6 +5,7 @@ image and target. Numbers are little-endian uint32. ``litdata.StreamingDataset(f
 """
 
 import json
+import os
 import shutil
 import struct
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dotcom.errors import UsageError
+from dotcom.foreign import open_regular
 from dotcom.record import whole
 from dotcom.stores import Unusable
 
@@ -71,12 +73,14 @@ def read_item(path: Path, position: int) -> Item:
         Unusable: If the file is missing, or holds something else.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             (count,) = struct.unpack("<I", file.read(WORD))
             if not 0 <= position < count:
                 raise Unusable(f"it has {count} items, not {position + 1} or more")
             file.seek(WORD * (1 + position))
             start, end = struct.unpack("<2I", file.read(2 * WORD))
+            if not 0 <= start <= end <= os.fstat(file.fileno()).st_size:
+                raise Unusable("it holds other items than expected")
             file.seek(start)
             item = file.read(end - start)
         sizes = struct.unpack_from("<3I", item)
@@ -85,7 +89,7 @@ def read_item(path: Path, position: int) -> Item:
     if sum(sizes) + 3 * WORD != len(item):
         raise Unusable("it holds other items than expected")
     name, image, target = (bytes(part) for part in parts(item, sizes))
-    return name.decode(), image, target
+    return name.decode(errors="replace"), image, target
 
 
 def parts(item: bytes, sizes: Sequence[int]) -> list[bytes]:

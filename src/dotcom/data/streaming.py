@@ -1,6 +1,5 @@
 """Data sets that are read from shards, one item at a time, in whatever order they are asked for."""
 
-import json
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -16,13 +15,13 @@ from torch import Tensor
 from dotcom.data.boxes import BoxFiles
 from dotcom.data.coco_scaled import photos_from
 from dotcom.data.files import ImageFiles
-from dotcom.data.manifest import PHOTOS
 from dotcom.data.masks import MaskFiles
 from dotcom.data.module import Split
 from dotcom.data.shards import Item, read_item
 from dotcom.errors import UsageError
+from dotcom.foreign import LARGE, parse_json, read_foreign
 from dotcom.object_store import is_remote
-from dotcom.prepared import read_prepared
+from dotcom.prepared import photos_of, read_prepared
 from dotcom.stores import Unusable, obtained, tried
 
 
@@ -128,6 +127,9 @@ class StreamedImages(Streamed):
     def __getitem__(self, index: int) -> tuple[Tensor, int] | None:
         _, content, label = self.shards.item(index)
         image = self.decoded(index, content)
+        if not (label.isdigit() and len(label) < 10 and int(label) < len(self.classes)):
+            self.skip(index, f"its label is {label[:20]!r}; expected a number below {len(self.classes)}")
+            return None
         return None if image is None else (self.transform(image), int(label))
 
 
@@ -135,10 +137,12 @@ class StreamedBoxes(Streamed, BoxFiles):
     """As :class:`dotcom.data.boxes.BoxFiles`; all boxes are read at the start."""
 
     def __init__(self, shards: Shards, split: Split, transform: Callable[..., Any]) -> None:
-        name = f"{split}/{PHOTOS}"
+        name = photos_of(split)
         facts = shards.facts["extras"][name]
         path = tried(shards.root, name, partial(obtained, shards.root, name, facts["bytes"], facts["sha256"]))
-        BoxFiles.__init__(self, photos_from(json.loads(path.read_bytes()), shards.facts["classes"]), split, transform)
+        where = f"{shards.root.rstrip('/')}/{name}"
+        content = parse_json(read_foreign(path, where, LARGE), where, "expected what dotcom.data.prepare wrote")
+        BoxFiles.__init__(self, photos_from(content, shards.facts["classes"], len(shards), where), split, transform)
         self.shards = shards
 
     check = Streamed.check

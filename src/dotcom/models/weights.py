@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dotcom.errors import UsageError, flat, listed
+from dotcom.foreign import UNPARSABLE
 from dotcom.models import edgevit, fat
 from dotcom.models.dotcom import VARIANTS, DoTCoM
 from dotcom.models.matching import LEAST, Found, find_weights, is_tensor, readings, share
@@ -65,9 +66,13 @@ def read_weights(setting: str, path: str | Path) -> Any:
     """
     if str(path).endswith(SUFFIX):
         check_safetensors(setting, Path(path))
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        return load_file(path)
+        try:
+            return load_file(path)
+        except (SafetensorError, *UNPARSABLE) as error:
+            raise UsageError(f"{setting}={path}: its tensors cannot be read; {flat(str(error))[:200]}") from None
     read_plain(setting, str(path))  # whose errors say what was expected
     try:
         with harmless():
