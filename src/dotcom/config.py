@@ -3,7 +3,7 @@
 Nothing here imports torch: a typing mistake is answered in a fraction of a second.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
@@ -76,9 +76,7 @@ def checked(cfg: DictConfig, defaults: DictConfig) -> dict[str, Any]:
     config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True))
     metrics = METRICS[config["task"]["_target_"].rpartition(".")[2]]
     monitors = tuple(f"{network}/{metric}" for network in ("val", "val_ema") for metric in metrics)
-    for key, allowed in (CHOICES | {"monitor": monitors}).items():
-        if (value := OmegaConf.select(cfg, key, default=MISSING)) is not MISSING:  # some are of one task only
-            check_choice(key, value, allowed)
+    check_choices(cfg, CHOICES | {"monitor": monitors})
     check_ranges(cfg)
     if config["clip"] and config["precision"] == "16-mixed" and config["optimizer"].get("fused"):
         raise UsageError("clip with precision=16-mixed: a fused optimizer cannot clip; add optimizer.fused=false")
@@ -191,6 +189,29 @@ def leaves(node: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:
             yield from leaves(value, f"{path}.")
         else:
             yield path, value
+
+
+def check_data(cfg: DictConfig, defaults: DictConfig) -> None:
+    """Check the settings of the data alone, as ``checked`` does: of a command that trains nothing.
+
+    Args:
+        cfg: A configuration with ``data``; of anything else in it nothing is said.
+        defaults: The same without any ``key=value``.
+
+    Raises:
+        UsageError: One line that names the key, what was expected and what to do.
+    """
+    check_values(cfg, defaults)
+    check_types(cfg, defaults)
+    check_choices(cfg, {key: allowed for key, allowed in CHOICES.items() if key.startswith("data.")})
+    check_ranges(cfg)
+
+
+def check_choices(cfg: DictConfig, choices: Mapping[str, tuple[Any, ...]]) -> None:
+    """Raise UsageError for a value that is none of those that its key may have; some keys are of one task only."""
+    for key, allowed in choices.items():
+        if (value := OmegaConf.select(cfg, key, default=MISSING)) is not MISSING:
+            check_choice(key, value, allowed)
 
 
 def check_choice(key: str, value: Any, allowed: tuple[Any, ...]) -> None:

@@ -153,9 +153,7 @@ def check_reach(cfg: DictConfig, defaults: DictConfig, config: dict[str, Any]) -
     optimizer = config["optimizer"]
     if optimizer.get("nesterov") and not optimizer.get("momentum"):
         raise UsageError("optimizer.momentum=0: expected optimizer.nesterov=false with it, or a number above 0")
-    most = max(64, 4 * cores())
-    if data["num_workers"] > most:
-        raise UsageError(f"data.num_workers={data['num_workers']}: expected up to {most} on this machine")
+    check_workers(data["num_workers"])
     sizes = [config["image_size"], *(config["multi_scale"] or [])]
     for key, side in (("batch_size", max(sizes)), ("val_batch_size", config["image_size"])):
         check_memory(key, data.get(key) or 0, side)
@@ -165,8 +163,20 @@ def check_reach(cfg: DictConfig, defaults: DictConfig, config: dict[str, Any]) -
             f"data.batch_size=1: with images of {smallest} pixels, batch norm would see one value; expected 2 or more, "
             "or image_size=64"
         )
+    check_cut(data)
+
+
+def check_workers(count: int) -> None:
+    """Raise UsageError for more loader processes than a machine can run."""
+    most = max(64, 4 * cores())
+    if count > most:
+        raise UsageError(f"data.num_workers={count}: expected up to {most} on this machine")
+
+
+def check_cut(data: dict[str, Any]) -> None:
+    """Raise UsageError if an image becomes smaller than what is cut out of it."""
     resize, side = (data["val_transform"].get(key) for key in ("resize", "image_size"))
-    if resize is not None and resize < side:
+    if resize is not None and side is not None and resize < side:
         raise UsageError(f"data.val_transform.resize={resize}: expected {side} or more, the side of what is cut out")
 
 

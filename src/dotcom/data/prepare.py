@@ -78,7 +78,7 @@ def composed(options: argparse.Namespace) -> dict[str, Any]:
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
-    from dotcom.config import check_types, register_resolvers
+    from dotcom.config import check_data, register_resolvers
     from dotcom.errors import CONF
 
     given = [word.partition("=")[0] for word in options.overrides]
@@ -91,7 +91,7 @@ def composed(options: argparse.Namespace) -> dict[str, Any]:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("config", options.overrides)
         defaults = compose("config", [word for word in options.overrides if word.startswith("data=")])
-    check_types(cfg, defaults)
+    check_data(cfg, defaults)
     options.choice = str(cfg.data.dataset._target_).rpartition(".")[2]
     options.side = options.side or round(EXTRA * cfg.image_size)
     refuse_others(options.choice, cfg.data.root)

@@ -9,12 +9,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from dotcom.config import check_ranges, check_types, register_resolvers
+from dotcom.config import check_data, register_resolvers
 from dotcom.errors import CONF, UsageError, did_you_mean, dotted, listed
 from dotcom.fingerprint import NEWER_WITHIN
 from dotcom.inference.saved_run import SavedRun
 from dotcom.object_store import is_remote
 from dotcom.prepared import note_prepared
+from dotcom.values import check_cut, check_memory, check_workers
 
 
 def data_config(run: SavedRun, given: Sequence[str]) -> dict[str, Any]:
@@ -41,9 +42,9 @@ def data_config(run: SavedRun, given: Sequence[str]) -> dict[str, Any]:
         if key != "data" and isinstance(group := OmegaConf.select(defaults, key), DictConfig):
             within = [f"{key}.{name}=..." for name in map(str, group) if not name.startswith("_")]
             raise UsageError(f"{key}: a group of settings; expected one of {listed(within)}")
-    check_types(cfg, defaults)
-    check_ranges(cfg)
+    check_data(cfg, defaults)
     config = cast(dict[str, Any], OmegaConf.to_container(cfg.data, resolve=True, throw_on_missing=True))
+    check_reach(config, set(overrides))
     if config["num_classes"] > len(run.classes):
         raise UsageError(f"data: {config['num_classes']} classes; the checkpoint knows {len(run.classes)}")
     note_prepared(config)
@@ -54,6 +55,17 @@ def data_config(run: SavedRun, given: Sequence[str]) -> dict[str, Any]:
     ):
         raise UsageError(f"data.root={config['root']}: no such folder; set it with data.root=PATH")
     return config
+
+
+def check_reach(config: dict[str, Any], given: set[str]) -> None:
+    """What was given can be done on this machine; what a checkpoint brings, from another one, is left as it is."""
+    if "data.num_workers" in given:
+        check_workers(config["num_workers"])
+    if given & {"data.batch_size", "data.val_batch_size", "data.val_transform.image_size"}:
+        key = "val_batch_size" if config.get("val_batch_size") else "batch_size"
+        check_memory(key, config[key], config["val_transform"].get("image_size") or 0)
+    if given & {"data.val_transform.resize", "data.val_transform.image_size"}:
+        check_cut(config)
 
 
 def _own(run: SavedRun, overrides: dict[str, Override]) -> tuple[DictConfig, DictConfig]:
