@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from dotcom.annotations.folders import Hidden, is_hidden, split_name
+from dotcom.annotations.folders import Hidden, is_hidden, names_in, split_name
 from dotcom.annotations.images import EXTENSIONS
 from dotcom.errors import UsageError, listed
 
@@ -23,7 +23,7 @@ def class_folders(root: str) -> list[str]:
     """
     where = f"data.root={'null' if root is None else root}"
     folder = Path(str(root)).expanduser()
-    if root is None or not folder.is_dir():
+    if root is None or not os.path.isdir(folder):
         raise UsageError(f"{where}: no such folder; {EXPECTED}; set it with data.root=PATH")
     places = {split: folder / split_name(folder, split) for split in ("train", "val")}
     unpacked = all(place.is_dir() for place in places.values())
@@ -89,7 +89,7 @@ def _classes(folder: Path, where: str) -> list[str]:
     if not names:
         raise UsageError(f"{where}: {folder.name} holds no class folders; {EXPECTED}")
     for name in names:
-        if not any(map(is_photo, os.listdir(folder / name))):  # else look below, which takes longer
+        if not any(map(is_photo, names_in(folder / name))):  # else look below, which takes longer
             files = Hidden().files_below(folder / name)
             if not any(map(is_photo, files)):
                 raise UsageError(_no_photos(where, f"{folder.name}/{name}", files))
@@ -97,9 +97,9 @@ def _classes(folder: Path, where: str) -> list[str]:
 
 
 def _folders(folder: Path, where: str) -> Iterable[str]:
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise UsageError(f"{where}: there is no folder {folder.name} in it; {EXPECTED}")
-    return [entry.name for entry in os.scandir(folder) if entry.is_dir()]
+    return [name for name in names_in(folder) if os.path.isdir(folder / name)]
 
 
 def _no_photos(where: str, place: str, files: list[str]) -> str:

@@ -3,7 +3,6 @@
 import io
 import struct
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,24 +11,16 @@ from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 from scipy.io import savemat
 
-from dotcom.annotations import folders
 from dotcom.annotations.images import UnreadableImage, image_sizes, is_picture, read_picture
-from dotcom.annotations.masks import mask_classes, open_mask
-from dotcom.data.masks import image_masks
+from dotcom.annotations.masks import open_mask
 from dotcom.data.pieces import Piece
 from dotcom.data.preflight import check_readable, read_image
 from dotcom.data.resized import made_of
+from every_reader import use_masks
 from mutations import changed_bytes, fuzzed, new_folder, obeys_the_rule
 
 LIMIT = 20000  # pixels that a picture here claims at most, unless it claims far too many
 SUFFIXES = {"JPEG": "jpg", "JPEG2000": "jp2"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(folders, "CACHE", tmp_path_factory.mktemp("cache"))
-        yield
 
 
 def encoded(form: str, mode: str, **options: object) -> bytes:
@@ -167,16 +158,6 @@ def test_masks__of_sbd(content):
 
 
 MASKS = [encoded("PNG", "P"), encoded("PNG", "L"), encoded("PNG", "1"), encoded("PNG", "I;16")]
-
-
-def use_masks(root: Path) -> None:
-    """What is looked at before torch, then every sample."""
-    count = mask_classes(str(root), None)
-    for split in ("train", "val"):
-        samples = image_masks(split, str(root), lambda image, mask: (image, mask), count)
-        samples.check()
-        for number in range(len(samples)):
-            samples[number]
 
 
 @fuzzed

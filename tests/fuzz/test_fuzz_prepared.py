@@ -6,53 +6,24 @@ import struct
 from argparse import Namespace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save
 
-from dotcom import stores
-from dotcom.annotations import folders
 from dotcom.benchmark.targets import card_of, size_on, target
 from dotcom.config import register_resolvers
 from dotcom.data.journal import Journal
 from dotcom.data.pieces import plan_of
-from dotcom.data.preparation import Preparation, prepare
-from dotcom.data.prepare import checked, options_of
+from dotcom.data.preparation import Preparation
 from dotcom.data.shards import read_item
-from dotcom.data.streaming import streamed
 from dotcom.data.verification import verify
 from dotcom.models.weights import read_weights
-from dotcom.prepared import JOURNAL, MANIFEST, SUMS, check_count, classes_of, note_prepared, read_prepared
+from dotcom.prepared import JOURNAL, MANIFEST, SUMS
 from dotcom.stores import Unusable
-from files import make_coco, make_masks
+from every_reader import TARGETS, use_prepared
 from mutations import changed_bytes, changed_json, fuzzed, new_folder, obeys_the_rule
-
-TARGETS = {"labels": "image_folder", "boxes": "coco_format", "masks": "image_masks"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(folders, "CACHE", tmp_path_factory.mktemp("cache"))
-        patch.setattr(stores, "PAUSES", ())
-        yield
-
-
-@pytest.fixture(scope="module")
-def shards(tmp_path_factory, make_photos) -> dict[str, Path]:
-    """Prepared shards of each kind."""
-    made = {}
-    for kind, make in (("labels", make_photos), ("boxes", make_coco), ("masks", make_masks)):
-        parent = tmp_path_factory.mktemp(kind)
-        words = [f"data={TARGETS[kind]}", f"data.root={make(parent)}", "--shards", "--shard-images=3", "--side=64"]
-        options = options_of([*words, f"--out={parent / 'out'}"])
-        (parent / "out").mkdir()
-        prepare(checked(options), options)
-        made[kind] = parent / "out"
-    return made
 
 
 def linked(source: Path, root: Path, changed: str, content: bytes) -> None:
@@ -66,28 +37,13 @@ def linked(source: Path, root: Path, changed: str, content: bytes) -> None:
     (root / changed).write_bytes(content)
 
 
-def use(kind: str, root: Path) -> None:
-    """All that a run does with prepared data."""
-    facts = read_prepared(str(root))
-    classes_of(lambda root: 1)(str(root))
-    note_prepared({"root": str(root), "dataset": {"_target_": f"dotcom.data.{TARGETS[kind]}"}})
-    if facts is None or facts["form"] != "shards":
-        return
-    for split in ("train", "val"):
-        samples = streamed(split, str(root), lambda *sample: sample)
-        check_count(str(root), facts, split, len(samples))
-        samples.check()
-        for number in range(min(len(samples), 8)):
-            samples[number]
-
-
 @fuzzed
 @given(data=st.data(), kind=st.sampled_from(list(TARGETS)))
 def test_manifest(shards, data, kind):
     manifest = json.loads((shards[kind] / MANIFEST).read_text())
     with new_folder() as root:
         linked(shards[kind], root, MANIFEST, data.draw(changed_json(manifest)))
-        obeys_the_rule(lambda: use(kind, root))
+        obeys_the_rule(lambda: use_prepared(kind, root))
         obeys_the_rule(lambda: verify(root))
 
 
@@ -108,7 +64,7 @@ def test_shards__whose_sums_were_made_to_fit(shards, data, kind):
         linked(shards[kind], root, name, content)
         (root / MANIFEST).unlink()
         (root / MANIFEST).write_text(json.dumps(facts))
-        obeys_the_rule(lambda: use(kind, root))
+        obeys_the_rule(lambda: use_prepared(kind, root))
         if kind != "boxes":
             obeys_the_rule(lambda: read_item(root / name, 1), Unusable)
 
@@ -198,7 +154,3 @@ def test_card(content):
         size = obeys_the_rule(lambda: size_on(card_of(root / "net.onnx")))
         assert size is None or isinstance(size, Exception) or (type(size) is int and size > 0)
         obeys_the_rule(lambda: target(str(root / "net.onnx")))
-
-
-def test_arrays__of_the_tests_are_what_they_say():
-    assert np.frombuffer(TENSORS, np.float32).sum() == 4

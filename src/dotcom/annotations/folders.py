@@ -8,8 +8,9 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 from urllib.parse import unquote
 
 from rich.progress import track
@@ -53,9 +54,12 @@ class Hidden:
         """The paths of all files in ``folder`` and below, sorted by folder and then by name.
 
         Links to folders are followed, each folder once.
+
+        Raises:
+            UsageError: If a folder must not be read.
         """
         found, seen = [], set()
-        for place, folders, names in os.walk(folder, followlinks=True):
+        for place, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
             if (real := os.path.realpath(place)) in seen:
                 folders.clear()
                 continue
@@ -70,6 +74,11 @@ class Hidden:
             kinds = listed([f"{name} ({count})" for name, count in self.names.most_common()])
             entries = "1 hidden or system entry is" if total == 1 else f"{total} hidden or system entries are"
             warnings.warn(f"{where}: {entries} passed over: {kinds}", stacklevel=2)
+
+
+def refuse(error: OSError) -> NoReturn:
+    """Raise UsageError for a folder that must not be read: what is in it would be missing without a word."""
+    raise UsageError(f"{error.filename}: {error.strerror}") from None
 
 
 def existing_root(root: str | None, expected: str) -> Path:
@@ -102,7 +111,7 @@ def names_in(folder: Path) -> set[str]:
     try:
         return set(os.listdir(folder)) if os.path.isdir(folder) else set()
     except OSError as error:
-        raise UsageError(f"{folder}: {error.strerror}") from None
+        refuse(error)
 
 
 def missing(folder: Path, names: Iterable[str]) -> list[str]:
@@ -188,8 +197,9 @@ def remembered(kind: str, paths: Iterable[Path], compute: Callable[[], Any]) -> 
         return json.loads(kept.read_text())
     except (OSError, ValueError):  # none yet, or a damaged one
         answer = compute()
-    CACHE.mkdir(parents=True, exist_ok=True)
-    partial = kept.with_suffix(f".{os.getpid()}")
-    partial.write_text(json.dumps(answer))
-    partial.replace(kept)  # a process that reads meanwhile finds a whole file or none
+    with suppress(OSError):  # a full disk, or a cache that must not be written
+        CACHE.mkdir(parents=True, exist_ok=True)
+        partial = kept.with_suffix(f".{os.getpid()}")
+        partial.write_text(json.dumps(answer))
+        partial.replace(kept)  # a process that reads meanwhile finds a whole file or none
     return answer

@@ -29,6 +29,7 @@ from dotcom.annotations.folders import (
     existing_root,
     first_three,
     held_out_tenth,
+    refuse,
     thread_map,
 )
 from dotcom.annotations.images import image_sizes
@@ -100,7 +101,7 @@ def read_yolo(root: str | None, split: str) -> Photos:
     where = f"data.root={root}: {split}"
     images = layout.images[split]
     labels = [_label_file(image) for image in images]
-    known = thread_map(lambda file: file.is_file(), labels, "label files")
+    known = thread_map(_is_there, labels, "label files")
     if not any(known):
         raise UsageError(f"{where}: not one of {len(images)} images has a label file, such as {labels[0]}; {EXPECTED}")
     lacking = [image.name for image, found in zip(images, known, strict=True) if not found]
@@ -306,6 +307,13 @@ def _label_file(image: Path) -> Path:
                 return in_labels
             break
     return image.with_suffix(".txt")
+
+
+def _is_there(file: Path) -> bool:
+    try:
+        return file.is_file()
+    except OSError as error:  # in a folder that must not be read
+        refuse(error)
 
 
 def _read_labels(file: Path, layout: YoloLayout) -> list[tuple[int, Fractions]]:

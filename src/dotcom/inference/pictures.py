@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from dotcom.annotations.folders import Hidden
+from dotcom.annotations.folders import Hidden, refuse
 from dotcom.annotations.images import KINDS
 from dotcom.errors import UsageError
 from dotcom.layout import is_photo
@@ -25,14 +25,16 @@ def find_pictures(paths: Sequence[Path], without: Path | None = None) -> list[Pa
             folders ``drawings`` and ``masks``.
 
     Raises:
-        UsageError: If one of ``paths`` does not exist, or there is no picture at all.
+        UsageError: If one of ``paths`` does not exist, a folder must not be read, or there is no picture at all.
     """
     paths = [file for path in paths for file in matched(path)]
     for path in paths:
-        if not path.is_dir() and not path.is_file():
+        if not os.path.isdir(path) and not os.path.isfile(path):
             raise UsageError(f"{path}: no such file or folder; expected pictures, or folders with some")
     hidden = Hidden()
-    found = sorted(file for path in paths for file in ([path] if path.is_file() else _inside(path, without, hidden)))
+    found = sorted(
+        file for path in paths for file in ([path] if os.path.isfile(path) else _inside(path, without, hidden))
+    )
     hidden.warn(", ".join(map(str, paths)))
     if not found:
         names = ", ".join(map(str, paths))
@@ -48,7 +50,7 @@ def matched(path: Path) -> list[Path]:
         UsageError: If nothing matches the pattern.
     """
     pattern = str(path)
-    if path.exists() or not glob.has_magic(pattern):
+    if os.path.exists(path) or not glob.has_magic(pattern):
         return [path]
     found = [Path(name) for name in sorted(glob.glob(pattern, recursive=True))]
     pictures = [file for file in found if file.is_dir() or is_photo(file.name)]
@@ -59,13 +61,13 @@ def matched(path: Path) -> list[Path]:
 
 
 def _inside(folder: Path, without: Path | None, hidden: Hidden) -> Iterator[Path]:
-    for place, folders, names in os.walk(folder):
+    for place, folders, names in os.walk(folder, onerror=refuse):
         made = DRAWN if _same(Path(place), without) else ()
         kept = hidden.without(name for name in folders if name not in made)
         folders[:] = [name for name in kept if not _same(Path(place, name), without)]
         for name in hidden.without(names):
             file = Path(place, name)
-            if is_photo(name) and file.is_file():
+            if is_photo(name) and os.path.isfile(file):
                 yield file
 
 
