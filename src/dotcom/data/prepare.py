@@ -91,10 +91,10 @@ def composed(options: argparse.Namespace) -> dict[str, Any]:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("config", options.overrides)
         defaults = compose("config", [word for word in options.overrides if word.startswith("data=")])
-    check_data(cfg, defaults)
     options.choice = str(cfg.data.dataset._target_).rpartition(".")[2]
-    options.side = options.side or round(EXTRA * cfg.image_size)
     refuse_others(options.choice, cfg.data.root)
+    check_data(cfg, defaults)
+    options.side = options.side or round(EXTRA * cfg.image_size)
     return cast(dict[str, Any], OmegaConf.to_container(cfg.data, resolve=True, throw_on_missing=True))
 
 
