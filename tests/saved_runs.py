@@ -50,6 +50,11 @@ def checkpoints(tmp_path_factory, make_photos) -> Callable[[str], Path]:
     return checkpoint
 
 
+def root_of(path: Path) -> str:
+    """``data.root=...`` of a checkpoint: a path in it is used only if the command repeats it."""
+    return f"data.root={torch.load(path, weights_only=True)['config']['data']['root']}"
+
+
 @pytest.fixture
 def answers(capsys) -> Callable[..., tuple[list[Any], str]]:
     """Runs ``dotcom ARGUMENTS --json``; gives the lines of stdout as values, and stderr; the exit code is checked."""

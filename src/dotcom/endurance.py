@@ -33,7 +33,9 @@ SETTINGS = (
 TWO = ("hardware=ddp_cpu", "data.batch_size=2")
 SEEDS = (0, 1)  # of the jobs of a sweep
 CLOCK = "images/s"  # a column that differs between equal runs
-MOST_HARM = 6  # times that one round is harmed, before it may end
+EARLY = 0.25  # of the moments are taken from the clock, the others from what is logged
+MOST_ROWS = 5  # that are logged between a start and a kill
+MOST_HARM = 10  # times that one round is harmed, before it may end
 LEFT = 60.0  # seconds within which all processes must have ended
 LONGEST = 600.0  # seconds that one attempt may take
 ROOM = 3.2  # checkpoints that fit on the small disk
@@ -86,6 +88,16 @@ class Attempt:
             time.sleep(0.02)
         return self.process.poll() is None
 
+    def wait_for_rows(self, folder: Path, more: int, then: float) -> bool:
+        """Wait until so many rows more are logged by the runs in a folder, and some seconds; false if it ended before."""
+        at_first = logged_rows(folder)
+        while self.process.poll() is None:
+            self.descendants()
+            if logged_rows(folder) > at_first + more:
+                return self.wait_until(time.monotonic() - self.started + then)
+            time.sleep(0.02)
+        return False
+
     def end(self, within: float = LONGEST) -> int:
         """Its exit code; all that it has started has to end soon after.
 
@@ -132,6 +144,15 @@ def is_training(pid: int) -> bool:
         return str(SCRIPT).encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
+
+
+def logged_rows(folder: Path) -> int:
+    """How many lines the runs in a folder have in their metrics.csv."""
+    lines = 0
+    for path in folder.rglob("metrics.csv"):
+        with suppress(OSError):
+            lines += path.read_bytes().count(b"\n")
+    return lines
 
 
 def send(pid: int, number: signal.Signals) -> None:
@@ -227,10 +248,10 @@ class Endurance:
         folder = place / "sweep"
         swept = f"seed={','.join(map(str, SEEDS))}"
         words = ["-m", *settings(task, swept), "slots=2", "retry=failed", f"hydra.sweep.dir={folder}"]
-        longest = 2 * max(self.seconds[path] for path in references.values())
+        longest = max(self.seconds[path] for path in references.values())
         for _ in range(draw.randint(1, MOST_HARM)):
             attempt = Attempt(words, place / "log.txt")
-            if not attempt.wait_until(draw.uniform(0, longest)):
+            if not self._wait(draw, attempt, folder, longest):
                 break
             if draw.random() < 0.25:
                 self._second_launcher(words, place)
@@ -275,7 +296,7 @@ class Endurance:
         folder = Path(next(word for word in words if word.startswith("hydra.run.dir=")).partition("=")[2])
         for _ in range(draw.randint(1, MOST_HARM)):
             attempt = Attempt(words, place / "log.txt")
-            if not attempt.wait_until(draw.uniform(0, 1.1) * self.seconds[reference]):
+            if not self._wait(draw, attempt, folder, self.seconds[reference]):
                 break
             self._harm_run(draw, attempt, of)
             attempt.end()
@@ -283,6 +304,12 @@ class Endurance:
         attempt = Attempt(words, place / "log.txt")
         if (code := attempt.end()) != 0:
             raise Trouble(f"it ended with {code}: {attempt.last_line()}")
+
+    def _wait(self, draw: random.Random, attempt: Attempt, folder: Path, longest: float) -> bool:
+        """Wait for any moment of the start, or of what follows; false if it ended before."""
+        if draw.random() < EARLY:
+            return attempt.wait_until(draw.uniform(0, longest))
+        return attempt.wait_for_rows(folder, draw.randint(0, MOST_ROWS), draw.uniform(0, 0.5))
 
     def _harm_run(self, draw: random.Random, attempt: Attempt, of: str) -> None:
         beside, number = attempt.trainers(), draw.choice(HARMS)

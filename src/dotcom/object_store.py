@@ -51,7 +51,8 @@ def understood(error: Exception) -> Exception:
     """What an error of boto3 means; what is not one stays as it is, such as a full disk."""
     if isinstance(error, UsageError) or not type(error).__module__.startswith(("botocore", "boto3")):
         return error
-    code = getattr(error, "response", {}).get("Error", {}).get("Code", "")
+    response = getattr(error, "response", None)  # a dict, if it is an answer of the store
+    code = response.get("Error", {}).get("Code", "") if isinstance(response, dict) else ""
     return Missing() if code in ("NoSuchKey", "404") else Refused(flat(str(error)))
 
 

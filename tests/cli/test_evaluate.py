@@ -9,6 +9,7 @@ from hydra.utils import instantiate
 
 from dotcom.cli import main
 from runs import trainer
+from saved_runs import root_of
 
 TASKS = ("classification", "detection", "segmentation")
 
@@ -19,7 +20,7 @@ def test_scores__are_those_of_train(checkpoints, answers, train, tmp_path):
     folder = tmp_path / "run"
     settings += ["data.batch_size=2", "fit=false", f"ckpt_path={path}", f"hydra.run.dir={folder}"]
     train(*settings, OMP_NUM_THREADS="1")  # as this process has; more threads add up in another order
-    (answer,), _ = answers("evaluate", path)
+    (answer,), _ = answers("evaluate", path, root_of(path))
     assert set(answer["scores"]) == {
         f"{net}/{score}" for net in ("val", "val_ema") for score in ("loss", "top1", "top5")
     }
@@ -33,7 +34,7 @@ def test_scores__are_those_of_the_tasks_own_validation(task, checkpoints, answer
     config = torch.load(path, weights_only=True)["config"]
     learner, data = instantiate(config["task"]), instantiate(config["data"])
     (scores,) = trainer(tmp_path).validate(learner, data, ckpt_path=path, verbose=False)
-    (answer,), said = answers("evaluate", path)
+    (answer,), said = answers("evaluate", path, root_of(path))
     assert answer["scores"] == scores
     assert answer["per_class"] == learner.per_class
     assert "warning" not in said
@@ -45,7 +46,11 @@ def test_other_data__of_the_same_classes_are_measured(checkpoints, answers, phot
         (photos / "val" / "light" / f"not_{file.name}").write_bytes(file.read_bytes())
     own, there, chosen = (
         answers("evaluate", path, *given)[0][0]
-        for given in ([], [f"data.root={photos}"], ["data=image_folder", f"data.root={photos}", "data.batch_size=5"])
+        for given in (
+            [root_of(path)],
+            [f"data.root={photos}"],
+            ["data=image_folder", f"data.root={photos}", "data.batch_size=5"],
+        )
     )
     assert (own["images"], there["images"]) == (4, 6)
     assert there["root"] == str(photos)
@@ -55,7 +60,7 @@ def test_other_data__of_the_same_classes_are_measured(checkpoints, answers, phot
 
 
 def test_tables__name_data_classes_and_scores(checkpoints, capsys):
-    assert main(["evaluate", str(checkpoints("segmentation"))]) == 0
+    assert main(["evaluate", str(path := checkpoints("segmentation")), root_of(path)]) == 0
     said = capsys.readouterr().out
     for words in ("on image_masks, 2 images", "class 0", "IoU", "mIoU", "images/s"):
         assert words in said
@@ -114,12 +119,12 @@ def renamed(path: Path, names: list[str], folder: Path) -> Path:
 def test_classes__in_another_order_are_matched_by_name(checkpoints, answers, tmp_path, capsys):
     """Both classes of the checkpoint change their names: each image is right where it was wrong before."""
     path = checkpoints("classification")
-    (own,), _ = answers("evaluate", path)
+    (own,), _ = answers("evaluate", path, root_of(path))
     other = renamed(path, ["light", "dark"], tmp_path)
-    (answer,), _ = answers("evaluate", other)
+    (answer,), _ = answers("evaluate", other, root_of(other))
     assert answer["scores"]["val/top1"] == pytest.approx(1 - own["scores"]["val/top1"])
     assert answer["classes"] == ["dark", "light"]
-    assert main(["evaluate", str(other)]) == 0
+    assert main(["evaluate", str(other), root_of(other)]) == 0
     assert "classes matched by name" in capsys.readouterr().out
 
 
@@ -136,11 +141,11 @@ def test_subset__is_scored_over_its_own_classes(checkpoints, answers, photos, tm
     for group in (config["data"], config["task"], config["task"]["model"]):
         group["num_classes"] = 4
     torch.save({**saved, "state_dict": state, "config": config, "classes": ["ape", "dark", "light", "yak"]}, path)
-    (own,), _ = answers("evaluate", checkpoints("classification"))
-    (answer,), _ = answers("evaluate", path)
+    (own,), _ = answers("evaluate", original := checkpoints("classification"), root_of(original))
+    (answer,), _ = answers("evaluate", path, root_of(path))
     assert answer["scores"] == pytest.approx(own["scores"], abs=1e-6)
     assert answer["classes"] == ["dark", "light"]
-    assert main(["evaluate", str(path)]) == 0
+    assert main(["evaluate", str(path), root_of(path)]) == 0
     assert "over 2 of the 4 classes that the checkpoint knows, among which it chooses; not in these data: ape, yak" in (
         capsys.readouterr().out
     )
@@ -152,8 +157,8 @@ def test_boxes_and_masks__are_matched_by_name_too(task, checkpoints, answers, tm
     path = checkpoints(task)
     saved = torch.load(path, weights_only=True)
     names, count = saved["classes"], len(saved["classes"])
-    (own,), _ = answers("evaluate", path)
-    (turned,), _ = answers("evaluate", renamed(path, [*names[1:], names[0]], tmp_path))
+    (own,), _ = answers("evaluate", path, root_of(path))
+    (turned,), _ = answers("evaluate", renamed(path, [*names[1:], names[0]], tmp_path), root_of(path))
     assert turned["scores"] != own["scores"]
     state = {}
     for name, value in saved["state_dict"].items():  # the same network, with its classes in that order
@@ -166,7 +171,7 @@ def test_boxes_and_masks__are_matched_by_name_too(task, checkpoints, answers, tm
                 state[name] = torch.stack([ground, *classes[1:], classes[0]], 1).flatten(0, 1)
     again = tmp_path / "again.ckpt"
     torch.save({**saved, "state_dict": state, "classes": [*names[1:], names[0]]}, again)
-    (answer,), _ = answers("evaluate", again)
+    (answer,), _ = answers("evaluate", again, root_of(again))
     compared = ("val/loss",) if task == "detection" else own["scores"]  # equal scores are ranked by class
     assert [answer["scores"][name] for name in compared] == pytest.approx([own["scores"][name] for name in compared])
     assert answer["per_class"].keys() == own["per_class"].keys()
@@ -192,4 +197,4 @@ def test_checkpoint__has_nothing_else_called(checkpoints, refused, tmp_path):
         else:
             config["task"]["model"] = {"_target_": "os.getcwd"}
         torch.save({**saved, "config": config}, tmp_path / "bad.ckpt")
-        assert named in refused("evaluate", tmp_path / "bad.ckpt")
+        assert named in refused("evaluate", tmp_path / "bad.ckpt", root_of(tmp_path / "bad.ckpt"))

@@ -13,6 +13,7 @@ from dotcom.errors import UsageError
 from dotcom.inference.saved_run import SavedRun
 from dotcom.models import Classifier, DoTCoM, TimmBackbone, from_checkpoint, load_weights
 from dotcom.safetensors import check_safetensors
+from saved_runs import root_of
 
 
 def images(size: int = 64) -> torch.Tensor:
@@ -21,7 +22,7 @@ def images(size: int = 64) -> torch.Tensor:
 
 def test_folder__gives_timm_the_network_of_the_run(checkpoints, tmp_path, capsys):
     path = checkpoints("classification")
-    assert main(["export", str(path), "--to", "timm", "--images", "2", "--out", str(tmp_path)]) == 0
+    assert main(["export", str(path), "--to", "timm", "--images", "2", "--out", str(tmp_path), root_of(path)]) == 0
     assert "difference 0.0e+00 of the spread" in capsys.readouterr().out
     (folder,) = tmp_path.glob("*.timm")
     assert {file.name for file in folder.iterdir()} == {"config.json", "model.safetensors"}

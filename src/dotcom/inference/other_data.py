@@ -1,6 +1,8 @@
 """What a checkpoint is evaluated on: its own data, changed by overrides, or a choice of ``conf/data``. No torch."""
 
-from collections.abc import Sequence
+import re
+import shlex
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,11 +13,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from dotcom.config import check_data, register_resolvers
 from dotcom.errors import CONF, UsageError, did_you_mean, dotted, listed
-from dotcom.fingerprint import NEWER_WITHIN
+from dotcom.fingerprint import NEWER_WITHIN, flat
 from dotcom.inference.saved_run import SavedRun
 from dotcom.object_store import is_remote
 from dotcom.prepared import note_prepared
+from dotcom.resume import at
 from dotcom.values import check_cut, check_memory, check_workers
+
+DOWNLOADED = ("cifar10", "cifar100", "fashion_mnist")  # functions of dotcom.data that ask a host for what is not there
 
 
 def data_config(run: SavedRun, given: Sequence[str]) -> dict[str, Any]:
@@ -45,6 +50,8 @@ def data_config(run: SavedRun, given: Sequence[str]) -> dict[str, Any]:
     check_data(cfg, defaults)
     config = cast(dict[str, Any], OmegaConf.to_container(cfg.data, resolve=True, throw_on_missing=True))
     check_reach(config, set(overrides))
+    if "data" not in overrides:
+        check_named(run.config["data"], overrides)
     if config["num_classes"] > len(run.classes):
         raise UsageError(f"data: {config['num_classes']} classes; the checkpoint knows {len(run.classes)}")
     note_prepared(config)
@@ -71,7 +78,7 @@ def check_reach(config: dict[str, Any], given: set[str]) -> None:
 def _own(run: SavedRun, overrides: dict[str, Override]) -> tuple[DictConfig, DictConfig]:
     """The data of the run with changes, and without."""
     known = [key for key in dotted({"data": run.config["data"]}) if not key.endswith(("_target_", "_partial_"))]
-    defaults = OmegaConf.create({"data": run.config["data"]})
+    defaults = OmegaConf.create({"data": literal(run.config["data"])})
     cfg = defaults.copy()
     for key, override in overrides.items():
         if key not in known:
@@ -79,6 +86,52 @@ def _own(run: SavedRun, overrides: dict[str, Override]) -> tuple[DictConfig, Dic
             raise UsageError(f"{key}: the data of this checkpoint have no such setting{hint}")
         OmegaConf.update(cfg, key, override.value())
     return cfg, defaults
+
+
+def check_named(data: Mapping[str, Any], given: Collection[str]) -> None:
+    """Raise UsageError for a path or a host that only the checkpoint names: whoever made it may be anybody.
+
+    Args:
+        data: Of the checkpoint's configuration.
+        given: Keys of the command line.
+    """
+    root, function = data.get("root"), str(data["dataset"].get("_target_")).rpartition(".")[2]
+    if function in DOWNLOADED:
+        raise UsageError(
+            f"data: these data are downloaded where they are not there; to allow it, name them: data={function}"
+        )
+    if root is not None and "data.root" not in given:
+        raise UsageError(
+            f"data.root: the checkpoint names {root}; a path or an address in a file is used only if the command "
+            f"repeats it: data.root={spelled_for_shell(root)}, or the folder where the data are now"
+        )
+    for key, value in flat(data["dataset"], "data.dataset."):
+        within = [key, *(key[:end] for end, letter in enumerate(key) if letter == ".")]
+        texts = [text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)]
+        if any(map(leads_out, texts)) and not set(within) & set(given):
+            where = f"{key}: the checkpoint names {', '.join(texts)}, outside of data.root"
+            raise UsageError(f"{where}; a path in a file is used only if the command repeats it")
+
+
+def leads_out(path: str) -> bool:
+    """Whether a path or an address leads out of the folder that it is relative to."""
+    return "://" in path or Path(path).is_absolute() or ".." in Path(path).parts
+
+
+def spelled_for_shell(value: object) -> str:
+    """A value as one writes it in a shell."""
+    return shlex.quote(str(value))
+
+
+def literal(value: Any) -> Any:
+    """Plain values of a file, as OmegaConf takes them for what they are: ``${...}`` in text stays as it is."""
+    if isinstance(value, Mapping):
+        return {key: literal(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [literal(inner) for inner in value]
+    if isinstance(value, str) and "${" in value:
+        return re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + r"\${", value)
+    return value
 
 
 def _chosen(run: SavedRun, overrides: dict[str, Override]) -> tuple[DictConfig, DictConfig]:
@@ -94,7 +147,7 @@ def _chosen(run: SavedRun, overrides: dict[str, Override]) -> tuple[DictConfig, 
     if task != run.task:
         raise UsageError(f"{choice}: data for {task}; the checkpoint is for {run.task}")
     for key in ("data.mean", "data.std", "data.val_transform.interpolation"):  # as the network was trained
-        before = OmegaConf.select(OmegaConf.create(run.config), key)
+        before = at(run.config, key)
         if key not in overrides and OmegaConf.select(cfg, key) is not None:
-            OmegaConf.update(cfg, key, NEWER_WITHIN[key] if before is None else before)
+            OmegaConf.update(cfg, key, NEWER_WITHIN[key] if before is None else literal(before))
     return cfg, defaults

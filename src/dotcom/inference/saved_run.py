@@ -7,7 +7,11 @@ from typing import Any
 from dotcom.allowed import METRICS
 from dotcom.errors import UsageError
 from dotcom.plain_pickle import is_plain_tensor, read_plain
+from dotcom.resume import at
 from dotcom.state_dicts import contents, state_dicts
+
+MOST_CLASSES = 100_000
+LARGEST_SIDE = 16_384  # of an image, in pixels
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,15 @@ class SavedRun:
     config: dict[str, Any]
     classes: list[str]
     task: str
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a value is what YAML could say: text, numbers, true, false, null, and lists and dicts of these."""
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and is_plain(inner) for key, inner in value.items())
+    if isinstance(value, (list, tuple)):
+        return all(map(is_plain, value))
+    return value is None or isinstance(value, (str, int, float))
 
 
 def numbered(count: int) -> list[str]:
@@ -46,7 +59,9 @@ def saved_run(path: Path) -> SavedRun:
             advice = f"to start a run from these weights: python train.py weights={path}"
         found = contents(content, is_plain_tensor)
         raise UsageError(f"CKPT={path}: not a checkpoint of a dotcom run; it holds {found}; {advice}")
-    groups = [config.get("task"), config.get("data")]
+    if not is_plain(config):
+        raise UsageError(f"CKPT={path}: its configuration holds more than plain values; it is of another program")
+    groups = [config.get("task"), config.get("data"), at(config, "data.dataset")]
     if not all(isinstance(group, dict) and "_target_" in group for group in groups):
         raise UsageError(f"CKPT={path}: its configuration lacks task or data; it is damaged, or of another program")
     task = str(config["task"]["_target_"]).rpartition(".")[2]
@@ -57,8 +72,12 @@ def saved_run(path: Path) -> SavedRun:
         lack = "task.model, data.val_transform or image_size"
         raise UsageError(f"CKPT={path}: its configuration lacks {lack}; it is damaged, or of another version")
     count = config["data"].get("num_classes")
-    if not isinstance(count, int):
-        raise UsageError(f"CKPT={path}: its configuration has data.num_classes={count}; expected a number")
+    if type(count) is not int or not 0 < count <= MOST_CLASSES:
+        expected = f"expected a number from 1 to {MOST_CLASSES:,}"
+        raise UsageError(f"CKPT={path}: its configuration has data.num_classes={count}; {expected}")
+    if not 0 < config["image_size"] <= LARGEST_SIDE:
+        expected = f"expected a number of pixels up to {LARGEST_SIDE:,}"
+        raise UsageError(f"CKPT={path}: its configuration has image_size={config['image_size']}; {expected}")
     named = content.get("classes") or numbered(count)
     if not isinstance(named, list) or len(named) != count:
         names = len(named) if isinstance(named, list) else named
