@@ -3,9 +3,11 @@
 Nothing here imports torch: a typing mistake is answered in a fraction of a second.
 """
 
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
+from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from dotcom.allowed import CHOICES, METRICS, RANGES, UNTYPED, WHOLE
@@ -15,6 +17,7 @@ from dotcom.annotations.voc import voc_detection_classes
 from dotcom.annotations.voc_masks import voc_classes
 from dotcom.annotations.yolo import yolo_classes
 from dotcom.checkpoint import check_files, saved_monitor
+from dotcom.credentials import check_credentials, spelled_leaves
 from dotcom.effects import check_repeats
 from dotcom.errors import UsageError, did_you_mean, spelled
 from dotcom.hardware import found, loading_cores
@@ -24,11 +27,31 @@ from dotcom.prepared import classes_of, note_prepared
 from dotcom.preprocessing import expected_by_weights, val_resize
 from dotcom.recipe import check_recipe
 from dotcom.smoke import check_switches, set_smoke, smoke_folder
+from dotcom.text import say
 from dotcom.values import check_reach, check_values
 from dotcom.world import is_first, launched
 
 GROUPS = ("task", "data", "trainer", "callbacks", "logger")
 MISSING = object()
+
+
+class NoCredentials(Callback):
+    """Looks at what Hydra has composed, also from files of the user, before Hydra writes it to ``.hydra``."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        refuse_credentials(config)
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        refuse_credentials(config)
+
+
+def refuse_credentials(config: DictConfig) -> None:
+    """End the program for an address with a password in it: of other exceptions here Hydra makes warnings."""
+    try:
+        check_credentials(spelled_leaves(OmegaConf.to_container(config, resolve=False)))
+    except UsageError as error:
+        say(f"error: {error}", sys.stderr)
+        sys.exit(2)
 
 
 def register_resolvers() -> None:
@@ -74,6 +97,7 @@ def checked(cfg: DictConfig, defaults: DictConfig) -> dict[str, Any]:
     check_types(cfg, defaults)
     keep_monitor(cfg)
     config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True))
+    check_credentials(spelled_leaves(config))
     metrics = METRICS[config["task"]["_target_"].rpartition(".")[2]]
     monitors = tuple(f"{network}/{metric}" for network in ("val", "val_ema") for metric in metrics)
     check_choices(cfg, CHOICES | {"monitor": monitors})

@@ -89,7 +89,7 @@ class Attempt:
         return self.process.poll() is None
 
     def wait_for_rows(self, folder: Path, more: int, then: float) -> bool:
-        """Wait until so many rows more are logged by the runs in a folder, and some seconds; false if it ended before."""
+        """Wait for so many more rows in the runs of a folder, and some seconds; false if it ended before."""
         at_first = logged_rows(folder)
         while self.process.poll() is None:
             self.descendants()
@@ -413,10 +413,15 @@ def metric_rows(folder: Path) -> list[dict[str, str]]:
 
 
 def first_difference(one: Any, other: Any, where: str = "") -> str | None:
-    """Where two checkpoints differ, if they do; folders, clocks and what a sweep adds left out."""
+    """Where two checkpoints differ, if they do; folders, clocks and what a sweep adds left out.
+
+    So is ``current_score``, which Lightning does not restore and nobody reads.
+    """
     import torch
 
-    if where in ("/config", "/logged", "/callbacks/Throughput") or where.endswith(("path", "dirpath", "best_k_models")):
+    if where in ("/config", "/logged", "/callbacks/Throughput") or where.endswith(
+        ("path", "best_k_models", "current_score")
+    ):
         return None
     if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
         return None if torch.equal(one, other) else where

@@ -1,5 +1,6 @@
 """Mistakes of the user, answered in one line instead of a traceback."""
 
+import argparse
 import difflib
 import os
 import re
@@ -42,13 +43,16 @@ class UsageError(ValueError):
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Print a mistake of the user as ``error: ...`` and exit with 2, a warning in a line; a bug keeps its traceback."""
-    from dotcom.warned import warn_once  # it builds on this module
+    from dotcom.credentials import check_credentials  # which build on this module
+    from dotcom.warned import warn_once
 
     warn_once()
     stop_tidily()
+    escape_usage_errors()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # otherwise Hydra prints and exits by itself
     try:
         with reader_may_leave():
+            check_credentials(sys.argv[1:])
             yield
     except KeyboardInterrupt:  # before there was anything to save
         sys.exit(130)
@@ -58,6 +62,13 @@ def one_line_errors() -> Iterator[None]:
             raise
         say(f"error: {line}", sys.stderr)
         sys.exit(2)
+
+
+def escape_usage_errors() -> None:
+    """Let parsers of arguments, also Hydra's, show what they do not know with its control characters as escapes."""
+    before = argparse.ArgumentParser.error
+    if before.__module__ == "argparse":
+        argparse.ArgumentParser.error = lambda parser, message: before(parser, visible(message))  # type: ignore
 
 
 def explain(error: BaseException) -> str | None:

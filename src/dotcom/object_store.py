@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from dotcom.credentials import check_credentials
 from dotcom.errors import UsageError, flat
 
 REMOTE = "s3://"
@@ -58,6 +59,7 @@ def understood(error: Exception) -> Exception:
 
 def address(root: str) -> tuple[str, str]:
     """Bucket and prefix, the latter empty or with a slash at its end."""
+    check_credentials([f"data.root={root}"])
     bucket, _, prefix = root.removeprefix(REMOTE).partition("/")
     if not bucket:
         raise UsageError(f"data.root={root}: expected s3://BUCKET/PATH")

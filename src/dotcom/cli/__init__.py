@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from dotcom.credentials import check_credentials
 from dotcom.errors import one_line_errors
 
 COMMANDS = {
@@ -28,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for name, what in COMMANDS.items():
             import_module(f"dotcom.cli.{name}").add_arguments(commands.add_parser(name, help=what, description=what))
         words = list(sys.argv[1:] if argv is None else argv)
+        check_credentials(words)
         chosen = words[0] if words and words[0] in COMMANDS else None
         # by itself, argparse would refuse data.root=PATH and further paths once an option stands between
         arguments = commands.choices[chosen].parse_intermixed_args(words[1:]) if chosen else parser.parse_args(words)
