@@ -4,7 +4,7 @@ Nothing here imports torch: a typing mistake is answered in a fraction of a seco
 """
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any, cast
 
 from hydra.experimental.callback import Callback
@@ -28,7 +28,7 @@ from dotcom.preprocessing import expected_by_weights, val_resize
 from dotcom.recipe import check_recipe
 from dotcom.smoke import check_switches, set_smoke, smoke_folder
 from dotcom.text import say
-from dotcom.values import check_reach, check_values
+from dotcom.values import ALL_KEYS, check_entries, check_lists, check_reach, check_values
 from dotcom.world import is_first, launched
 
 GROUPS = ("task", "data", "trainer", "callbacks", "logger")
@@ -56,7 +56,13 @@ def refuse_credentials(config: DictConfig) -> None:
 
 def register_resolvers() -> None:
     """Make ``${cores:}``, ``${found:fact}``, ``${best:metric}``, ``${coco_classes:...}`` and so on known."""
-    resolvers: dict[str, Callable[..., Any]] = {
+    for name, function in resolvers().items():
+        OmegaConf.register_new_resolver(name, function, replace=True)
+
+
+def resolvers() -> dict[str, Callable[..., Any]]:
+    """By name, what gives a value that follows from its arguments, files and the machine alone."""
+    return {
         "cores": loading_cores,
         "cores_per_gpu": lambda: loading_cores("auto"),
         "found": found,
@@ -76,8 +82,6 @@ def register_resolvers() -> None:
         "own_weights": lambda weights: None if weights == "timm" else weights,
         "timm_weights": lambda weights: weights == "timm",
     }
-    for name, function in resolvers.items():
-        OmegaConf.register_new_resolver(name, function, replace=True)
 
 
 def checked(cfg: DictConfig, defaults: DictConfig) -> dict[str, Any]:
@@ -90,6 +94,11 @@ def checked(cfg: DictConfig, defaults: DictConfig) -> dict[str, Any]:
     Raises:
         UsageError: One line that names the key, what was expected and what to do.
     """
+    return check_whole(cfg, defaults, resolve_checked(cfg, defaults))
+
+
+def resolve_checked(cfg: DictConfig, defaults: DictConfig) -> dict[str, Any]:
+    """Plain values of ``cfg``, each of them checked by itself; the first half of ``checked``."""
     check_keys(cfg, defaults)
     check_added(cfg, defaults)
     check_repeats(cfg, defaults)
@@ -98,10 +107,50 @@ def checked(cfg: DictConfig, defaults: DictConfig) -> dict[str, Any]:
     keep_monitor(cfg)
     config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True))
     check_credentials(spelled_leaves(config))
+    check_allowed(cfg, config)
+    return config
+
+
+def check_varied(
+    cfg: DictConfig, defaults: DictConfig, config: dict[str, Any], given: DictConfig, touched: Container[str]
+) -> None:
+    """Check single values that were given to a configuration that ``resolve_checked`` has passed.
+
+    Args:
+        cfg: The configuration with these values.
+        defaults: As in ``checked``.
+        config: Plain values of ``cfg``.
+        given: The values alone, none of which is a group, a list, or refers to another one.
+        touched: Their keys, and those of all that depends on them.
+
+    Raises:
+        UsageError: As in ``checked``.
+    """
+    check_entries(given, defaults)
+    check_lists(cfg, defaults, touched)
+    check_types(given, defaults)
+    check_allowed(cfg, config, touched)
+
+
+def check_allowed(cfg: DictConfig, config: dict[str, Any], keys: Container[str] = ALL_KEYS) -> None:
+    """Raise UsageError if one of ``keys`` has a value that is not among its choices, or not in its range."""
     metrics = METRICS[config["task"]["_target_"].rpartition(".")[2]]
     monitors = tuple(f"{network}/{metric}" for network in ("val", "val_ema") for metric in metrics)
-    check_choices(cfg, CHOICES | {"monitor": monitors})
-    check_ranges(cfg)
+    check_choices(cfg, CHOICES | {"monitor": monitors}, keys)
+    check_ranges(cfg, keys)
+
+
+def check_whole(cfg: DictConfig, defaults: DictConfig, config: dict[str, Any]) -> dict[str, Any]:
+    """Check what more than one value decides; the second half of ``checked``.
+
+    Args:
+        cfg: As in ``checked``.
+        defaults: Likewise.
+        config: What ``resolve_checked`` has returned; it is completed.
+
+    Raises:
+        UsageError: As in ``checked``.
+    """
     if config["clip"] and config["precision"] == "16-mixed" and config["optimizer"].get("fused"):
         raise UsageError("clip with precision=16-mixed: a fused optimizer cannot clip; add optimizer.fused=false")
     if config["monitor"].startswith("val_ema") and not config["ema"]:
@@ -180,10 +229,10 @@ def check_types(cfg: DictConfig, defaults: DictConfig) -> None:
             raise UsageError(f"{key}={spelled(value)}: expected {expected}, such as the default {spelled(default)}")
 
 
-def check_ranges(cfg: DictConfig) -> None:
-    """Raise UsageError for a number outside of what makes sense."""
-    for expected, (inside, keys) in RANGES.items():
-        for key in keys:
+def check_ranges(cfg: DictConfig, keys: Container[str] = ALL_KEYS) -> None:
+    """Raise UsageError if the number at one of ``keys`` is outside of what makes sense."""
+    for expected, (inside, limited) in RANGES.items():
+        for key in (key for key in limited if key in keys):
             value = OmegaConf.select(cfg, key)
             if value is not None and not (fits(value, 0.0) and inside(value)):
                 raise UsageError(f"{key}={spelled(value)}: expected {expected}")
@@ -231,10 +280,10 @@ def check_data(cfg: DictConfig, defaults: DictConfig) -> None:
     check_ranges(cfg)
 
 
-def check_choices(cfg: DictConfig, choices: Mapping[str, tuple[Any, ...]]) -> None:
+def check_choices(cfg: DictConfig, choices: Mapping[str, tuple[Any, ...]], keys: Container[str] = ALL_KEYS) -> None:
     """Raise UsageError for a value that is none of those that its key may have; some keys are of one task only."""
     for key, allowed in choices.items():
-        if (value := OmegaConf.select(cfg, key, default=MISSING)) is not MISSING:
+        if key in keys and (value := OmegaConf.select(cfg, key, default=MISSING)) is not MISSING:
             check_choice(key, value, allowed)
 
 

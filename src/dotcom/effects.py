@@ -72,7 +72,11 @@ def check_single(cfg: DictConfig, defaults: DictConfig) -> None:
 
 
 def idle_settings(
-    cfg: DictConfig, defaults: DictConfig, config: Mapping[str, Any], chosen: Sequence[str] = ()
+    cfg: DictConfig,
+    defaults: DictConfig,
+    config: Mapping[str, Any],
+    chosen: Sequence[str] = (),
+    asked: set[str] | None = None,
 ) -> dict[str, str]:
     """Keys that were given and that nothing reads, each with the line to say about it.
 
@@ -81,8 +85,9 @@ def idle_settings(
         defaults: The same choices without any ``key=value``.
         config: Plain values of ``cfg``.
         chosen: The choices that were given, such as ``optimizer=sgd``.
+        asked: What ``given`` says of them, where that is known already.
     """
-    asked = given(cfg, defaults)
+    asked = given(cfg, defaults) if asked is None else asked
     if not config["fit"]:
         return idle_in_evaluation(asked, config, chosen)
     idle = {}

@@ -5,7 +5,7 @@ Nothing here imports torch.
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -18,6 +18,16 @@ from dotcom.recipe import whole
 
 FILES = ("weights", "ckpt_path", "teacher")
 TEXT = ("name", "sweep", "run_name", "output_dir", "hardware.strategy", "model.variant")
+
+
+class AllKeys:
+    """Holds every key."""
+
+    def __contains__(self, key: object) -> bool:
+        return True
+
+
+ALL_KEYS: Container[str] = AllKeys()
 
 
 def number(value: Any) -> bool:
@@ -95,6 +105,12 @@ def check_values(cfg: DictConfig, defaults: DictConfig) -> None:
     Raises:
         UsageError: One line that names the key, what was expected, and an example.
     """
+    check_entries(cfg, defaults)
+    check_lists(cfg, defaults)
+
+
+def check_entries(cfg: DictConfig, defaults: DictConfig) -> None:
+    """Every number of ``cfg`` is finite, and every list, text and group is of the kind that ``defaults`` have there."""
     for key, value in entries(cfg):
         if isinstance(value, float) and not math.isfinite(value):
             raise UsageError(f"{key}={value}: expected a finite number")
@@ -102,7 +118,11 @@ def check_values(cfg: DictConfig, defaults: DictConfig) -> None:
             raise UsageError(f"{key}={spelled(value)}: expected finite numbers")
         usual = OmegaConf.select(defaults, key, throw_on_resolution_failure=False)
         check_kind(key, value, usual)
-    for key, (fits, expected) in LISTS.items():
+
+
+def check_lists(cfg: DictConfig, defaults: DictConfig, keys: Container[str] = ALL_KEYS) -> None:
+    """What stands at those of ``keys`` that take a list is one that can be used."""
+    for key, (fits, expected) in ((key, limits) for key, limits in LISTS.items() if key in keys):
         value = OmegaConf.select(cfg, key)
         plain = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
         needed = key in ("anchor_scales", "extra_channels", "data.train_transform.scale", "hardware.devices", "slots")

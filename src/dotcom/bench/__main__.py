@@ -27,12 +27,12 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there, too")
     parser.add_argument("--check", action="store_true", help="exit with 1 if a floor is missed on a quiet machine")
     parser.set_defaults(effort="normal")
-    arguments = parser.parse_args(words)
     os.environ.update(dict.fromkeys(ONE, "1"))
 
     from dotcom.errors import one_line_errors
 
     with one_line_errors():
+        arguments = parser.parse_args(words)
         from dotcom.bench.run import run
 
         return run(arguments)

@@ -5,18 +5,16 @@ Hydra's side only: it takes the grid from Hydra's sweeper and hands it to ``dotc
 
 import sys
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from hydra import compose
+from hydra._internal.core_plugins import basic_sweeper
 from hydra.core.config_store import ConfigStore
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf import DictConfig, OmegaConf, open_dict
 from rich.progress import track
 
 from dotcom.errors import UsageError
@@ -30,11 +28,19 @@ class DotcomLauncherConf:
     _target_: str = "hydra_plugins.dotcom_launcher.DotcomLauncher"
 
 
+@dataclass
+class DotcomSweeperConf(basic_sweeper.BasicSweeperConf):
+    """What ``hydra/sweeper=dotcom`` means."""
+
+    _target_: str = "hydra_plugins.dotcom_launcher.DotcomSweeper"
+
+
 ConfigStore.instance().store(group="hydra/launcher", name="dotcom", node=DotcomLauncherConf, provider="dotcom")
+ConfigStore.instance().store(group="hydra/sweeper", name="dotcom", node=DotcomSweeperConf, provider="dotcom")
 
 OF_THE_SWEEP = ("hydra.mode", "hydra.run.", "hydra.sweep", "hydra.launcher.", "hydra/launcher", "hydra/sweeper")
+GRIDS = ("BasicSweeper", "DotcomSweeper")
 LONG = 10  # jobs whose check takes so long that one wants to see it go on
-UNKNOWN = "/nonexistent"  # output folder of a job as long as it has no name
 
 
 class DotcomLauncher(Launcher):
@@ -43,20 +49,21 @@ class DotcomLauncher(Launcher):
     config: DictConfig
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        from dotcom.sweep.composing import Composer
         from dotcom.sweep.grid import check_repeated, check_swept, first_job, parsed, sweep_name, swept_values
 
         self.context, self.config = hydra_context, config
-        self.defaults: dict[tuple[str, ...], DictConfig] = {}  # by the choices made
+        self.composer = Composer(hydra_context.config_loader, config)
         given = list(map(str, config.hydra.overrides.task))
         check_repeated(given)
         overrides = parsed(given, config.hydra.sweeper.get("params"), hydra_context.config_loader)
-        if "BasicSweeper" in str(config.hydra.sweeper.get("_target_")):  # others draw from intervals, too
+        if str(config.hydra.sweeper.get("_target_")).endswith(GRIDS):  # others draw from intervals, too
             check_swept(overrides)
         self.swept = swept_values(overrides)
         if config.smoke and (Path(config.hydra.sweep.dir) / "sweep.json").exists():
             raise UsageError(f"smoke=true hydra.sweep.dir={config.hydra.sweep.dir}: it holds a sweep; choose another")
         if not self._given("hydra.sweep.dir=") and not config.smoke:  # a trial is made anew each time
-            base, _ = self._plain(hydra_context.config_loader.load_sweep_config(config, first_job(overrides)))
+            base = self.composer.composed(first_job(overrides)).resolved()
             with open_dict(config):
                 config.hydra.sweep.dir = str(Path(config.hydra.sweep.dir).with_name(sweep_name(base, self.swept)))
 
@@ -66,8 +73,9 @@ class DotcomLauncher(Launcher):
         from dotcom.sweep.session import Settings, sweep
 
         console, short = make_console(stderr=True), len(job_overrides) < LONG
+        self.composer.compose(job_overrides)
         checks = [
-            self._checked(overrides)
+            self.composer.checked(overrides)
             for overrides in track(job_overrides, "checking", disable=short or not console.is_terminal, console=console)
         ]
         configs = [config for config, _ in checks]
@@ -97,30 +105,11 @@ class DotcomLauncher(Launcher):
         value = self.config[name]
         return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
 
-    def _checked(self, overrides: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
-        """The configuration of a job, checked as the job itself will check it, and what of it nothing reads."""
-        from dotcom.config import checked
-        from dotcom.effects import idle_settings
-        from dotcom.hints import check_task
-        from dotcom.world import check_sweep
 
-        _, cfg = self._plain(self.context.config_loader.load_sweep_config(self.config, list(overrides)))
-        choices = HydraConfig.get().runtime.choices
-        check_task(choices)
-        chosen = tuple(text for text in overrides if text.partition("=")[0] in choices)
-        if chosen not in self.defaults:
-            self.defaults[chosen] = compose("config", list(chosen))
-        config = checked(cfg, self.defaults[chosen])
-        check_sweep(config["hardware"])
-        return config, idle_settings(cfg, self.defaults[chosen], config, chosen)
+class DotcomSweeper(basic_sweeper.BasicSweeper):
+    """Hydra's own sweeper, which leaves it to our launcher to compose and to check each job of a grid."""
 
-    def _plain(self, config: DictConfig) -> tuple[dict[str, Any], DictConfig]:
-        """A configuration without Hydra's own part: resolved, and as it is."""
-        config = deepcopy(config)
-        with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
-            config.hydra.runtime.output_dir = UNKNOWN
-        HydraConfig.instance().set_config(config)
-        cfg = deepcopy(config)
-        with open_dict(cfg):
-            del cfg["hydra"]
-        return cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True)), cfg
+    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
+        """Compose each job for a launcher that does not do so before the first one starts."""
+        if not isinstance(self.launcher, DotcomLauncher):
+            super().validate_batch_is_legal(batch)
