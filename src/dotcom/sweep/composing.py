@@ -23,6 +23,7 @@ from dotcom.effects import given, idle_settings
 from dotcom.hints import check_task
 from dotcom.world import check_sweep
 
+Path = tuple[str, ...]  # a dotted key in parts
 Checked = tuple[dict[str, Any], dict[str, str]]  # a configuration, and what of it nothing reads, as idle_settings says
 
 UNKNOWN = "/nonexistent"  # output folder of a job as long as it has no name
@@ -165,8 +166,10 @@ class Composed:
         with open_dict(self.cfg):
             del self.cfg["hydra"]
         self.values: dict[str, Any] = {}
-        self.sources: dict[tuple[str, ...], frozenset[str]] = {}
-        self.dependent: dict[tuple[str, ...], Touched] = {}
+        self.sources: dict[Path, frozenset[str]] = {}
+        self.dependent: dict[tuple[str, ...], tuple[Path, ...]] = {}
+        self.deciding: dict[Path, tuple[str, ...]] = {}
+        self.seen: dict[tuple[Any, ...], Any] = {}  # values that were checked, by what decides about them
         self.plain: dict[str, Any] = {}
         self.defaults: DictConfig | None = None
         self.chosen: tuple[str, ...] = ()
@@ -225,19 +228,25 @@ class Composed:
             UsageError: If a value is refused; the job is of no use then.
         """
         assert self.defaults is not None
-        new = {key: value for key, value in values.items() if not same(value, self.values[key])}
-        self.values |= new
-        alone = OmegaConf.create()
-        for key, value in new.items():
-            OmegaConf.update(self.cfg, key, value, merge=True)
-            OmegaConf.update(alone, key, value)
+        new = [key for key, value in values.items() if not same(value, self.values[key])]
+        self.values |= values
+        for key in new:
+            OmegaConf.update(self.cfg, key, values[key], merge=True)
             self.asked.discard(key)
             if node_at(self.cfg, key) != node_at(self.defaults, key):
                 self.asked.add(key)
-        touched = self.touched(tuple(new))
-        for path in touched.paths:
-            put(self.plain, path, plain_value(self.cfg, ".".join(path)))
-        check_varied(self.cfg, self.defaults, self.plain, alone, touched)
+        unseen = {}
+        for path in self.touched(tuple(new)):
+            mark = self.mark(path)
+            if mark not in self.seen:
+                unseen[path] = mark, plain_value(self.cfg, ".".join(path))
+            put(self.plain, path, copied(unseen[path][1] if path in unseen else self.seen[mark]))
+        if unseen:
+            alone = OmegaConf.create()
+            for key in (key for key in new if tuple(key.split(".")) in unseen):
+                OmegaConf.update(alone, key, values[key])
+            check_varied(self.cfg, self.defaults, self.plain, alone, Within(tuple(map(".".join, unseen))))
+            self.seen |= dict(unseen.values())
         return self.finish()
 
     def finish(self) -> Checked:
@@ -247,32 +256,52 @@ class Composed:
         check_sweep(config["hardware"])
         return config, idle_settings(self.cfg, self.defaults, config, self.chosen, self.asked)
 
-    def touched(self, keys: tuple[str, ...]) -> "Touched":
-        """These keys, and all that depends on them."""
+    def touched(self, keys: tuple[str, ...]) -> tuple[Path, ...]:
+        """The paths of these keys and of all that depends on them, each after what it depends on."""
         if keys not in self.dependent:
-            found = {tuple(key.split(".")): None for key in keys}
-            while more := [
-                path
+            found = {tuple(key.split(".")): frozenset[str]() for key in keys}
+            while more := {
+                path: sources
                 for path, sources in self.sources.items()
-                if path not in found and any(related(source, ".".join(each)) for each in found for source in sources)
-            ]:
-                found |= dict.fromkeys(more)
-            self.dependent[keys] = Touched(tuple(found))
+                if path not in found and any(path in Within(tuple(sources)) for path in map(".".join, found))
+            }:
+                found |= more
+            self.dependent[keys] = in_order(found)
         return self.dependent[keys]
+
+    def mark(self, path: Path) -> tuple[Any, ...]:
+        """What decides about the value at a path: the single values on which it depends."""
+        if path not in self.deciding:
+            self.deciding[path] = tuple(key for key in self.values if path in self.touched((key,)))
+        values = [self.values[key] for key in self.deciding[path]]
+        return (path, *values, *map(type, values))  # 1 equals true
 
 
 @dataclass(frozen=True)
-class Touched:
-    """Keys that have changed; a key that stands above or below one of them has changed, too.
+class Within:
+    """Holds some keys, and those that stand above or below them."""
 
-    Attributes:
-        paths: The keys in parts.
-    """
-
-    paths: tuple[tuple[str, ...], ...]
+    keys: tuple[str, ...]
 
     def __contains__(self, key: object) -> bool:
-        return any(related(str(key), ".".join(path)) for path in self.paths)
+        return any(related(str(key), other) for other in self.keys)
+
+
+def in_order(sources: Mapping[Path, frozenset[str]]) -> tuple[Path, ...]:
+    """Paths, each after those that it refers to.
+
+    Raises:
+        UncertainError: If some refer to each other.
+    """
+    left, order = dict(sources), []
+    while left:
+        names = {path: ".".join(path) for path in left}
+        ready = [path for path in left if not any(names[o] in Within(tuple(left[path])) for o in left if o != path)]
+        if not ready:
+            raise UncertainError
+        order += ready
+        left = {path: left[path] for path in left if path not in ready}
+    return tuple(order)
 
 
 def related(one: str, other: str) -> bool:
