@@ -233,10 +233,9 @@ def check_classes(cfg: DictConfig, defaults: DictConfig, data: dict[str, Any]) -
     taken = arguments_of(source) if data.get("root") is not None and defaults.data.root is None else None
     if taken and "root" not in taken:
         raise UsageError(f"data.root={data['root']}: {source} comes with the package; data=image_folder reads your own")
-    raw, usual = (OmegaConf.to_container(one.data, resolve=False) for one in (cfg, defaults))
-    stated, found = raw["num_classes"], usual["num_classes"]  # type: ignore[index, call-overload]
+    stated, found = (one.data._get_node("num_classes") for one in (cfg, defaults))  # unresolved
     if stated == found or "num_classes" in data["dataset"]:  # masks may lack classes that there are
         return
-    there = OmegaConf.merge(cfg, {"data": {"num_classes": found}}).data.num_classes
+    there = OmegaConf.merge(cfg, {"data": {"num_classes": found._value()}}).data.num_classes
     if data["num_classes"] != there:
         raise UsageError(f"data.num_classes={data['num_classes']}: these data have {there} classes; leave it out")

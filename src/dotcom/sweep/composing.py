@@ -69,8 +69,9 @@ class Composer:
                 composed = self.composed(overrides)
                 self.groups |= set(composed.choices)  # a choice may bring groups of its own
                 key, values = self.split(overrides)
-                others = [self.parse(text).key_or_group for text in overrides]
-                self.bases[key] = composed if composed.covers(values, others) else None
+                settings = [each.key_or_group for each in map(self.parse, overrides)]
+                settings = [setting for setting in settings if setting not in self.groups]
+                self.bases[key] = composed if composed.covers(values, settings) else None
             elif self.bases[key] is None:
                 self.composed(overrides)
 
@@ -147,7 +148,7 @@ class Composed:
     """A composed job, which other single values make into another job.
 
     Args:
-        full: The composed configuration, with Hydra's own part.
+        full: The composed configuration, with Hydra's own part; it is changed.
 
     Attributes:
         cfg: The same without that part.
@@ -156,7 +157,6 @@ class Composed:
     """
 
     def __init__(self, full: DictConfig) -> None:
-        full = deepcopy(full)
         with read_write(full.hydra.runtime), open_dict(full.hydra.runtime):
             full.hydra.runtime.output_dir = UNKNOWN
         HydraConfig.instance().set_config(full)
@@ -189,7 +189,7 @@ class Composed:
 
         Args:
             values: The single values that this job was given, by their keys; they become ``values``.
-            keys: Those of all overrides.
+            keys: Those of all overrides but choices, on top of which they come.
         """
         self.values = dict(values)
         try:
