@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import errno
 import os
 import re
 import sys
@@ -22,6 +23,7 @@ SHARED = {
 
 
 LONGEST = 3000  # characters of an error
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room on the disk, in the quota, or for a file of that size
 LOST = "lost contact with another process of this run"
 GO_ON = "see its own last lines, then go on with the same command and resume=true"
 
@@ -114,6 +116,8 @@ def explain(error: BaseException) -> str | None:
         return flat(str(error).split("object_type=")[0])
     if isinstance(error, OSError) and error.filename and error.strerror:  # a file or folder that cannot be used
         return f"{error.filename}: {error.strerror}"
+    if full := next((link for link in chain if isinstance(link, OSError) and link.errno in FULL), None):
+        return f"{full.strerror}; make room, then go on with the same command and resume=true"
     if isinstance(error, ValueError) and raised_in(error, "lightning.pytorch.") and named_argument(str(error)):
         return refused_by_trainer(flat(str(error)))
     return flat(str(error)) if isinstance(error, (ValueError, OSError, ImportError)) and raised_here(error) else None

@@ -40,6 +40,10 @@ def whole(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.replace(path)
+    except OSError as error:
+        if error.filename or not error.errno:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error  # a full disk: say which file it is about
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -11,11 +11,10 @@ import torch
 import torch.distributed as dist
 from lightning.fabric.plugins.io import TorchCheckpointIO
 
-from dotcom.errors import causes
+from dotcom.errors import FULL, causes
 from dotcom.plain_pickle import check_sums, damaged_part
 from dotcom.record import whole
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room on the disk, in the quota, or for a file of that size
 UNREADABLE = errno.EIO  # the disk does not give back what was written
 
 
