@@ -6,13 +6,14 @@ import json
 import socket
 import subprocess
 import threading
+import time
+import zlib
 from contextlib import contextmanager
 from pathlib import Path
 from queue import Queue
 
 import pytest
 import torch
-import uvicorn
 from hydra.utils import instantiate
 from PIL import Image
 from starlette.responses import HTMLResponse, Response
@@ -22,8 +23,10 @@ from starlette.testclient import TestClient
 from browser import FLAGS, SECONDS, browser
 from dotcom.cli import main
 from dotcom.cli.demo import listening
-from dotcom.demo.answers import Answers, without_co_bias
-from dotcom.demo.server import MAX_BYTES, application
+from dotcom.demo import server as demo_server
+from dotcom.demo.answers import MAX_PIXELS, Answers, without_co_bias
+from dotcom.demo.connections import server_of
+from dotcom.demo.server import MAX_BYTES, MAX_CONNECTIONS, MAX_UPLOADS, application
 from dotcom.inference.predictor import Predictor
 from recorded import config_of
 
@@ -86,9 +89,11 @@ def checkpoint(tmp_path_factory):
 @contextmanager
 def served(app):
     place = listening(0)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
+    server = server_of(app)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [place]})
     thread.start()
+    while not server.started:
+        time.sleep(0.01)
     try:
         yield f"http://127.0.0.1:{place.getsockname()[1]}"
     finally:
@@ -156,10 +161,93 @@ def test_upload__has_a_size_limit(client):
 
 @pytest.mark.parametrize(
     ("headers", "status"),
-    [({"host": "example.com"}, 400), ({"sec-fetch-site": "cross-site"}, 403), ({"sec-fetch-site": "same-origin"}, 200)],
+    [
+        ({"host": "example.com"}, 400),
+        ({"sec-fetch-site": "cross-site"}, 403),
+        ({"sec-fetch-site": "same-origin"}, 200),
+        ({"origin": "http://127.0.0.1"}, 200),
+        ({"origin": "https://127.0.0.1"}, 403),
+        ({"origin": "http://127.0.0.1:81"}, 403),
+        ({"origin": "http://example.com", "sec-fetch-site": "same-origin"}, 403),
+        ({"origin": "null", "sec-fetch-site": "none"}, 403),
+        ({}, 200),
+    ],
 )
 def test_request__from_elsewhere_is_refused(client, headers, status):
     assert client.post("/predict", content=b"x", headers=headers).status_code == status
+
+
+HEAD = "POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {}\r\n\r\n"
+
+
+def connected(address: str, *parts: bytes) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])), timeout=SECONDS)
+    for part in parts:
+        connection.sendall(part)
+    return connection
+
+
+def heard(connection: socket.socket) -> bytes:
+    """All that comes until the other side hangs up."""
+    with connection:
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def test_upload__that_is_aborted_leaves_nothing(capfd):
+    with served(application(Stub(), {})) as address:
+        for _ in range(2 * MAX_UPLOADS):  # each of them gives its place back
+            connected(address, HEAD.format(1000).encode(), b"half of it").close()
+        deadline = time.monotonic() + SECONDS
+        while b"200 OK" not in (answer := heard(connected(address, HEAD.format(1).encode(), b"x"))):
+            assert b" 503 " in answer
+            assert time.monotonic() < deadline
+    assert capfd.readouterr().err == ""
+
+
+def test_uploads__are_limited_in_number():
+    with served(application(Stub(), {})) as address:
+        open_ones = [connected(address, HEAD.format(9).encode(), b"half") for _ in range(MAX_UPLOADS)]
+        deadline = time.monotonic() + SECONDS
+        while b" 503 " not in (answer := heard(connected(address, HEAD.format(1).encode(), b"x"))):
+            assert time.monotonic() < deadline  # until all four have arrived
+        assert b"4 pictures are being looked at already; try again" in answer
+        for connection in open_ones:
+            connection.sendall(b" more")
+            assert b"200 OK" in heard(connection)
+
+
+def test_connections__are_limited_and_end_if_they_say_nothing(monkeypatch):
+    monkeypatch.setattr(demo_server, "PATIENCE", 3.0)
+    with served(application(Stub(), {})) as address:
+        silent = [connected(address, b"POST /pre") for _ in range(MAX_CONNECTIONS)]
+        slow = [HEAD.format(9).encode(), b"half"]
+        deadline = time.monotonic() + SECONDS
+        while b" 503 " not in (answer := heard(connected(address, HEAD.format(1).encode(), b"x"))):
+            assert time.monotonic() < deadline
+        assert b"Service Unavailable" in answer
+        assert {heard(connection) for connection in silent} == {b""}
+        assert b"the picture did not arrive within 3 s" in heard(connected(address, *slow))
+        assert b"200 OK" in heard(connected(address, HEAD.format(1).encode(), b"x"))
+
+
+def test_pictures__with_too_many_pixels_are_refused_with_the_real_limit(checkpoint):
+    app = application(Answers(Predictor(checkpoint, "cpu")), {})
+    client = TestClient(app, "http://127.0.0.1")
+    for side in (8_000, 60_000):  # above the page's limit, and above Pillow's own
+        header = PHOTO[:16] + side.to_bytes(4, "big") * 2 + PHOTO[24:29]
+        claims = header + zlib.crc32(header[12:]).to_bytes(4, "big") + PHOTO[33:]
+        answer = client.post("/predict", content=claims)
+        assert answer.status_code == 400
+        assert f"expected at most {MAX_PIXELS // 10**6} million" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("content", [b"", b"text", BROKEN, PHOTO[:8], b"GIF89a\xff\xff\xff\xff", b"BM" + b"\0" * 60])
+def test_bytes__that_are_no_picture_are_a_message(content, checkpoint, capfd):
+    client = TestClient(application(Answers(Predictor(checkpoint, "cpu")), {}), "http://127.0.0.1")
+    answer = client.post("/predict", content=content)
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith("the picture: ")
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_bug__is_a_message_and_the_server_goes_on(client):

@@ -74,6 +74,8 @@ def opened(source: Path | bytes, limit: int = MAX_PIXELS) -> Iterator[Image.Imag
             if picture.width * picture.height > limit:
                 raise UnreadableImage(f"it has {by(picture.size)} pixels; expected at most {limit / 1e6:g} million")
             yield picture
+    except Image.DecompressionBombError:  # Pillow's own limit, which may be lower than ours
+        raise UnreadableImage(f"far too many pixels; expected at most {limit / 1e6:g} million") from None
     except DAMAGE as error:
         raise UnreadableImage(reason(error)) from None
 
@@ -179,8 +181,6 @@ def eight_bit(picture: Image.Image) -> Image.Image:
 
 def reason(error: BaseException) -> str:
     """Why an image could not be read, in a few words."""
-    if isinstance(error, Image.DecompressionBombError):
-        return f"far too many pixels; expected at most {MAX_PIXELS / 1e6:g} million"
     if isinstance(error, MemoryError):
         return "this machine has too little memory for it"
     if isinstance(error, UnidentifiedImageError):

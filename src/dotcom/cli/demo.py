@@ -28,16 +28,15 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"dotcom demo needs {' and '.join(absent)}: pip install 'dotcom[demo]'")
     saved_run(arguments.ckpt)
     with listening(arguments.port) as place:  # a mistake is answered here, before torch is imported
-        import uvicorn
-
         from dotcom.demo.answers import Answers
+        from dotcom.demo.connections import server_of
         from dotcom.demo.server import application
         from dotcom.inference.predictor import Predictor
 
         predictor = Predictor(arguments.ckpt, arguments.device)
         app = application(Answers(predictor), about(arguments.ckpt, predictor))
         print(f"http://{HOST}:{place.getsockname()[1]}  (Ctrl-C ends it)", flush=True)
-        uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[place])
+        server_of(app).run(sockets=[place])
     return 0
 
 
