@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from dotcom.checkpoint import changes
 from dotcom.config import checked, register_resolvers
 from dotcom.effects import check_effects, check_single
-from dotcom.errors import UsageError, one_line_errors, unmeasured
+from dotcom.errors import UsageError, one_line_errors, unmeasured, vanished
 from dotcom.hardware import gpus, keep_memory
 from dotcom.help import help_text
 from dotcom.hints import check_flags, check_task
@@ -107,6 +107,8 @@ def run(config: dict[str, Any], record: Record) -> float | None:
         sys.exit(exit_code)
     finally:
         if exit_code == 1:
+            if not Path(config["output_dir"]).is_dir():
+                raise UsageError(vanished(config["output_dir"]))
             record.end("failed")
         close_runs(exit_code)
 

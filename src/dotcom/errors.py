@@ -180,6 +180,14 @@ def unknown_choice(path: str, options: Iterable[str]) -> str:
     return f"{group}={choice}: expected {' | '.join(known)}{did_you_mean(choice, known)}"
 
 
+def vanished(folder: object) -> str:
+    """For a folder of a run that is not there any more."""
+    return (
+        f"{folder}: the folder of this run is gone, removed or moved while the run wrote to it; a moved one goes on "
+        "with hydra.run.dir=ITS_NEW_PLACE resume=true"
+    )
+
+
 def unmeasured(monitor: str) -> str:
     """For a score that a validation did not have, such as that of small objects where there are none."""
     return f"monitor={monitor}: the val split holds nothing to measure it on; choose another monitor= or other data"

@@ -12,7 +12,7 @@ import torch.distributed as dist
 from dotcom.callbacks.agreement import Agreement
 from dotcom.callbacks.randomness import draw_apart, random_states, set_random_states
 from dotcom.callbacks.stop import Stopped, StopRequest
-from dotcom.errors import UsageError
+from dotcom.errors import UsageError, vanished
 
 
 class LastCheckpoint(L.Callback):
@@ -125,6 +125,8 @@ class LastCheckpoint(L.Callback):
             raise UsageError(f"{'; '.join(unsaved.values())}; make room, then go on with resume=true")
 
     def _save(self, trainer: L.Trainer, where: str) -> None:
+        if trainer.is_global_zero and not self.path.parent.is_dir():
+            raise UsageError(vanished(self.path.parent))
         for logger in trainer.loggers:
             logger.save()
         self.saving = where
