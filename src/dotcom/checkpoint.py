@@ -12,6 +12,7 @@ from dotcom.resume import (
     SAME_BACKBONE,
     Compared,
     Config,
+    at,
     changed,
     differing,
     override_for,
@@ -21,6 +22,7 @@ from dotcom.resume import (
 )
 from dotcom.safetensors import SUFFIX, check_safetensors
 from dotcom.state_dicts import contents, state_dicts
+from dotcom.text import say
 from dotcom.world import is_first
 
 
@@ -75,14 +77,15 @@ def saved_monitor(folder: str) -> str | None:
     if not last.exists():
         return None
     content = read_plain("resume", str(last))
-    return content["config"].get("monitor") if is_of_ours(content) else None
+    monitor = content["config"].get("monitor") if is_of_ours(content) else None
+    return monitor if isinstance(monitor, str) else None
 
 
 def say_if_moved(config: dict[str, Any], before: dict[str, Any]) -> None:
     """Say if the data of the run have moved, or are others."""
-    roots = [settings["data"]["root"] for settings in (before, config)]
+    roots = [at(settings, "data.root") for settings in (before, config)]
     if roots[0] != roots[1] and is_first():
-        print("warning: the run began with data.root={}, not {}; go on only if both hold the same".format(*roots))
+        say("warning: the run began with data.root={}, not {}; go on only if both hold the same".format(*roots))
 
 
 def check_folder(config: dict[str, Any]) -> None:
@@ -106,6 +109,11 @@ def config_of(setting: str, path: str, content: Any) -> dict[str, Any]:
     if not isinstance(content, dict) or not isinstance(content.get("config"), dict) or "state_dict" not in content:
         raise UsageError(f"{setting}={path}: not a checkpoint of a dotcom run; start from other weights with weights=")
     config: dict[str, Any] = content["config"]
+    groups = [config.get("task"), config.get("data"), config.get("optimizer", {}), config.get("scheduler", {})]
+    if not all(isinstance(group, dict) and isinstance(group.get("_target_", ""), str) for group in groups):
+        raise UsageError(f"{setting}={path}: its configuration is damaged, or of another program")
+    if type(content.get("epoch", 0)) is not int:
+        raise UsageError(f"{setting}={path}: its epoch is no number; it is damaged, or of another program")
     return config
 
 
@@ -156,4 +164,4 @@ def changes(config: dict[str, Any]) -> list[str]:
     path = config["ckpt_path"]
     if not (config["fit"] and path) or config["resume"]:
         return []
-    return changed(read_plain("ckpt_path", path)["config"], config)
+    return changed(config_of("ckpt_path", path, read_plain("ckpt_path", path)), config)

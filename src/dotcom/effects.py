@@ -10,6 +10,7 @@ from typing import Any
 
 from omegaconf import Container, DictConfig, OmegaConf
 
+from dotcom.checkpoint import config_of
 from dotcom.errors import UsageError, spelled
 from dotcom.plain_pickle import read_plain
 from dotcom.resume import TRAINING, among, override_for, value_of
@@ -110,7 +111,7 @@ def idle_settings(
 
 def idle_in_evaluation(asked: set[str], config: Mapping[str, Any], chosen: Sequence[str]) -> dict[str, str]:
     """What an evaluation has no use for, and says other than the run that it evaluates."""
-    saved = read_plain("ckpt_path", config["ckpt_path"])["config"]
+    saved = config_of("ckpt_path", config["ckpt_path"], read_plain("ckpt_path", config["ckpt_path"]))
     groups = [
         f"{group}._target_" for group in ("optimizer", "scheduler") if any(c.startswith(f"{group}=") for c in chosen)
     ]

@@ -391,10 +391,7 @@ def small_disk(folder: Path, size: int) -> Iterator[bool]:
 
 
 def compare(folder: Path, reference: Path) -> None:
-    """Raise Trouble unless a run has left what an unharmed one leaves.
-
-    Where a run went on from best.ckpt, since last.ckpt was damaged, Lightning's count of completed epochs lacks one.
-    """
+    """Raise Trouble unless a run has left what an unharmed one leaves."""
     import torch
 
     state = json.loads((folder / "run.json").read_text())["state"]
@@ -404,11 +401,23 @@ def compare(folder: Path, reference: Path) -> None:
         raise Trouble(f"metrics.csv has {len(found)} rows, expected {len(expected)}, or other values")
     for name in ("last.ckpt", "best.ckpt"):
         one, other = (torch.load(path / name, weights_only=True) for path in (folder, reference))
-        if (folder / WENT_BACK).exists():
-            for content in (one, other):
-                content["loops"]["fit_loop"].pop("epoch_progress")
+        for content in (one, other):
+            forget_place(content, (folder / WENT_BACK).exists())
         if difference := first_difference(one, other):
             raise Trouble(f"{name} differs in {difference}")
+
+
+def forget_place(content: dict[str, Any], went_back: bool) -> None:
+    """Take out of a checkpoint what counts batches and epochs differently without a meaning.
+
+    Between epochs, a process that began with the last validation has not read a batch; and where a run went on from
+    best.ckpt, since last.ckpt was damaged, that one stands for the end of its epoch.
+    """
+    if content["between_epochs"]:
+        content["loops"]["fit_loop"].pop("state_dict")
+    if went_back:
+        content.pop("loops")
+        content.pop("between_epochs")
 
 
 def metric_rows(folder: Path) -> list[dict[str, str]]:

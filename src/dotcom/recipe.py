@@ -47,7 +47,7 @@ def check_teacher(config: dict[str, Any]) -> None:
 def check_taught(path: str, classes: int) -> None:
     """The checkpoint of a teacher is one of a classifier of so many classes."""
     saved = config_of("teacher", path, read_plain("teacher", path))
-    task, known = str(saved["task"]["_target_"]).rpartition(".")[2], saved["data"]["num_classes"]
+    task, known = str(saved["task"].get("_target_")).rpartition(".")[2], saved["data"].get("num_classes")
     if task != "Classification":
         raise UsageError(f"teacher={path}: expected a classifier, got a checkpoint of {task.lower()}")
     if known != classes:

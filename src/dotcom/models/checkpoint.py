@@ -17,6 +17,9 @@ from dotcom.models.matching import names_of_ours
 from dotcom.models.segmenter import Segmenter
 from dotcom.models.timm import TimmBackbone
 from dotcom.models.weights import read_weights
+from dotcom.resume import at
+
+LARGEST = 100_000  # classes, channels or pixels in the settings of a network
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {  # a checkpoint may name these, and nothing else to be called
     f"dotcom.models.{network.__name__}": network for network in (Classifier, Detector, Segmenter)
@@ -43,7 +46,10 @@ def from_checkpoint(path: str | Path, ema: bool = True) -> nn.Module:
     saved = read_weights("CKPT", path)
     if not isinstance(saved, dict) or "config" not in saved or "state_dict" not in saved:
         raise ValueError(f"{path} is not a checkpoint of a dotcom run")
-    network = from_config(saved["config"]["task"]["model"], str(path))
+    model = at(saved["config"], "task.model")
+    if not isinstance(model, Mapping):
+        raise UsageError(f"{path}: its configuration lacks task.model; it is damaged, or of another program")
+    network = from_config(model, str(path))
     try:
         network.load_state_dict(names_of_ours(saved, network, ema))
     except RuntimeError as error:  # of another network
@@ -61,11 +67,31 @@ def from_config(model: Mapping[str, Any], source: str) -> nn.Module:
     Raises:
         ValueError: If it names something other than our networks and backbones.
     """
-    if model["_target_"] not in NETWORKS:
-        raise ValueError(f"{source} names the network {model['_target_']!r}, expected one of {tuple(NETWORKS)}")
-    if (target := model["backbone"]["_target_"]) not in BACKBONES:
-        raise ValueError(f"{source} names the backbone {target!r}, expected one of {tuple(BACKBONES)}")
-    make, keys = BACKBONES[target]
-    backbone = make(**{key: model["backbone"].get(key, NEWER_WITHIN.get(f"model.{key}")) for key in keys})
+    target, settings = model.get("_target_"), model.get("backbone")
+    if not isinstance(target, str) or target not in NETWORKS:
+        raise ValueError(f"{source} names the network {target!r}, expected one of {tuple(NETWORKS)}")
+    named = settings.get("_target_") if isinstance(settings, Mapping) else None
+    if not isinstance(settings, Mapping) or not isinstance(named, str) or named not in BACKBONES:
+        raise ValueError(f"{source} names the backbone {named!r}, expected one of {tuple(BACKBONES)}")
+    check_sizes(model, source)
+    make, keys = BACKBONES[named]
     options = {key: value for key, value in model.items() if key not in ("_target_", "backbone", "weights")}
-    return NETWORKS[model["_target_"]](backbone, **options)
+    try:
+        backbone = make(**{key: settings.get(key, NEWER_WITHIN.get(f"model.{key}")) for key in keys})
+        return NETWORKS[target](backbone, **options)
+    except UsageError:
+        raise
+    except (TypeError, KeyError, IndexError, AttributeError, ValueError, RuntimeError, MemoryError) as error:
+        raise UsageError(f"{source}: its network cannot be built; {flat(str(error))[:200]}") from None
+
+
+def check_sizes(node: Any, source: str) -> None:
+    """Raise UsageError for a number in the settings of a network that would take the whole memory of a machine."""
+    if isinstance(node, Mapping):
+        for value in node.values():
+            check_sizes(value, source)
+    elif isinstance(node, (list, tuple)):
+        for value in node:
+            check_sizes(value, source)
+    elif isinstance(node, (int, float)) and not -LARGEST <= node <= LARGEST:
+        raise UsageError(f"{source}: its network has a size of {node}; expected up to {LARGEST:,}")
