@@ -137,7 +137,11 @@ def left_out(paths: Iterable[str | Path]) -> list[str]:
     """For each sweep with jobs that are not done, a sentence that names them."""
     sentences = []
     for path in map(Path, paths):
-        jobs = read_record(path / "sweep.json")["jobs"] if (path / "sweep.json").is_file() else {}
+        if not (path / "sweep.json").is_file():
+            continue
+        sweep = read_record(path / "sweep.json")
+        check_sweep(path / "sweep.json", sweep)
+        jobs = sweep["jobs"]
         missing = [f"{name} ({job['state']})" for name, job in jobs.items() if job["state"] != "done"]
         if missing:
             sentences.append(
@@ -173,11 +177,18 @@ def check_sweep(path: Path, sweep: dict[str, Any]) -> None:
     """Raise UsageError unless ``sweep.json`` holds jobs and what was swept."""
     jobs, swept = sweep.get("jobs"), sweep.get("swept")
     entries = list(jobs.values()) if isinstance(jobs, dict) else [None]
-    known = all(
-        isinstance(entry, dict) and isinstance(entry.get("arms"), list) and "state" in entry for entry in entries
-    )
-    if not known or not isinstance(swept, dict) or not all(isinstance(values, list) for values in swept.values()):
+    if (
+        not all(isinstance(entry, dict) and isinstance(entry.get("state"), str) for entry in entries)
+        or not all(is_list_of_text(entry.get("arms")) for entry in entries)
+        or not isinstance(swept, dict)
+        or not all(map(is_list_of_text, swept.values()))
+    ):
         raise UsageError(f"{path}: damaged; run the command of the sweep again, which makes it anew from its jobs")
+
+
+def is_list_of_text(value: Any) -> bool:
+    """Whether a value is a list that holds nothing but text."""
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
 def read_run(folder: Path) -> Run:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from dotcom.models import Classifier, DoTCoM, DoTCoMConfig
 
-pytest_plugins = ["saved_runs"]
+pytest_plugins = ["saved_runs", "prepared_data"]
 torch.set_num_threads(1)  # tiny tensors; waking a second thread costs more than it brings
 
 REPO = Path(__file__).parent.parent

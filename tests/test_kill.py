@@ -1,14 +1,19 @@
 """Real processes, really killed: ``python train.py`` goes on in its folder, in metrics.csv and in W&B."""
 
+import json
 import os
+import pty
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import torch
 
 from conftest import REPO
 from dotcom.wandb_file import read_records
@@ -84,6 +89,39 @@ def test_kill_9__loses_no_step_and_repeats_none(workers, count, reference, tmp_p
     assert history(folder) == history(unharmed)
     assert history(folder)[: len(begun)] == begun
     assert len({path.name for path in folder.glob("wandb/offline-run-*/run-*.wandb")}) == 1
+
+
+def test_lost_terminal__saves_and_stops_the_run(reference, tmp_path):
+    """The window is closed, or the connection is lost: whatever is printed from then on is an error."""
+    photos, unharmed = reference
+    folder = tmp_path / "run"
+    command = [sys.executable, str(REPO / "train.py"), *SETTINGS, f"data.root={photos}", f"hydra.run.dir={folder}"]
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ.update(OFFLINE)
+        os.execv(sys.executable, command)
+    reader = threading.Thread(target=drain, args=(terminal,), daemon=True)
+    reader.start()
+    deadline = time.monotonic() + 120
+    while not (folder / "metrics.csv").exists() or len(rows(folder)) < 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(pid, signal.SIGSTOP)  # so that the terminal is gone before the process notices
+    os.close(terminal)
+    os.kill(pid, signal.SIGCONT)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 143
+    assert json.loads((folder / "run.json").read_text())["state"] == "preempted"
+    assert torch.load(folder / "last.ckpt", weights_only=True)["global_step"] >= 3
+    code, said = Training(photos, folder, "resume=true").end()
+    assert code == 0, said
+    assert_same_run(folder, unharmed)
+
+
+def drain(terminal: int) -> None:
+    """Read what is printed, or the process would wait."""
+    with suppress(OSError):
+        while os.read(terminal, 65536):
+            pass
 
 
 def test_two_processes__stop_together_and_go_on_exactly(photos, tmp_path):

@@ -41,7 +41,7 @@ OPCODES = {  # of pickle, those that torch.load reads without running what it fi
     *("PROTO", "STOP"),
 }
 LARGEST_PICKLE = 2**26  # bytes of what is no tensor; a checkpoint of ours has some hundred thousand
-MOST = 2_000_000  # opcodes, and values; each of them takes up to 100 bytes of memory
+MOST = 1_000_000  # opcodes, and values; each of them takes up to 100 bytes of memory
 DEEPEST = 100  # levels of lists and dicts within each other
 COPIES = ("last.ckpt", "best.ckpt", "average.ckpt")  # of a run; one may be whole where another is damaged
 DAMAGE = (  # how unpickling answers what is no pickle, or a damaged one

@@ -14,6 +14,8 @@ from every_reader import FILES, PLACES, read_boxes
 from files import make_coco, make_voc, make_yolo
 from mutations import TEXTS, changed_bytes, changed_json, changed_values, fuzzed, new_folder, obeys_the_rule, to_text
 
+pytestmark = pytest.mark.usefixtures("cache")
+
 COCO = {
     "images": [
         {"id": 10, "file_name": "001.jpg", "width": 90, "height": 70},

@@ -21,6 +21,8 @@ from dotcom.plain_pickle import read_plain
 from mutations import changed_bytes, changed_values, fuzzed, new_folder, obeys_the_rule
 from recorded import config_of
 
+pytestmark = pytest.mark.usefixtures("cache")
+
 CONFIG = json.loads(json.dumps(config_of("data=fashion", "model=dotcom_tiny", "hardware=cpu", "image_size=32")))
 CLASSES = [f"class {number}" for number in range(10)]
 

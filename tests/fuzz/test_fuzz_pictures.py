@@ -19,6 +19,8 @@ from dotcom.data.resized import made_of
 from every_reader import use_masks
 from mutations import changed_bytes, fuzzed, new_folder, obeys_the_rule
 
+pytestmark = pytest.mark.usefixtures("cache")
+
 LIMIT = 20000  # pixels that a picture here claims at most, unless it claims far too many
 SUFFIXES = {"JPEG": "jpg", "JPEG2000": "jp2"}
 

@@ -25,6 +25,8 @@ from dotcom.stores import Unusable
 from every_reader import TARGETS, use_prepared
 from mutations import changed_bytes, changed_json, fuzzed, new_folder, obeys_the_rule
 
+pytestmark = pytest.mark.usefixtures("cache")
+
 
 def linked(source: Path, root: Path, changed: str, content: bytes) -> None:
     """A copy of a folder in which one file holds something else."""

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +15,8 @@ from dotcom.text import make_console
 from experiments import records
 from mutations import changed_json, fuzzed, new_folder, obeys_the_rule
 from recorded import config_of
+
+pytestmark = pytest.mark.usefixtures("cache")
 
 CONFIG = json.loads(json.dumps(config_of("data=fashion", "model=dotcom_tiny", "hardware=cpu")))
 JOBS = [Job(f"seed-{seed}", (f"seed={seed}",), (), seed, "0123abcd") for seed in (0, 1)]

@@ -20,6 +20,8 @@ from every_reader import read_boxes, use_class_folders, use_masks, use_prepared,
 from files import make_coco, make_masks, make_voc, make_yolo
 from mutations import SECONDS, new_folder, obeys_the_rule
 
+pytestmark = pytest.mark.usefixtures("cache")
+
 NOBODY = 65534
 
 

@@ -132,6 +132,7 @@ def export(name: str, source: Source, folder: Path) -> Written:
         content |= {"postprocessing": card.postprocessing(source.run.task, raw)}
         content |= {"int8": quantised, "fidelity": fidelity and asdict(fidelity), "not_run": why}
         content |= {"tolerance": TOLERANCES[precision].as_json() if fidelity else None} | card.origin(name, made)
+        (folder / f"{path.name}.json").unlink(missing_ok=True)  # a kill leaves no card beside another file
         for file in made:
             move(file, folder / file.name)
     write_json(folder / f"{path.name}.json", content)

@@ -1,4 +1,4 @@
-"""What the tests of readers share: no cache of the user, no pauses, and prepared data of each kind."""
+"""Fixtures of the tests of readers: no cache of the user, no pauses, and prepared data of each kind."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from every_reader import TARGETS
 from files import make_coco, make_masks
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="module")
 def cache(tmp_path_factory):
     """What is kept between runs, kept elsewhere; and a file that is not there is not asked for again."""
     with pytest.MonkeyPatch.context() as patch:
