@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -141,3 +141,41 @@ def test_two_processes__stop_together_and_go_on_exactly(photos, tmp_path):
     assert code == 0, said
     assert "4 validation images" in said  # over both processes
     assert_same_run(folder, tmp_path / "unharmed")
+
+
+@pytest.mark.parametrize(("victim", "code"), [("first", -signal.SIGKILL), ("second", 2)])
+def test_one_of_two_processes_that_is_killed__does_not_leave_the_other_behind(victim, code, photos, tmp_path):
+    """Before they have met, where nobody waits for anybody yet."""
+    killed = Training(photos, tmp_path / "run", "hardware=ddp_cpu", "logger=csv")
+    first = killed.process.pid
+    children = Path(f"/proc/{first}/task/{first}/children")
+    beside: list[int] = []
+    killed.wait_for(lambda: bool(beside.extend(trainers(children)) or beside))
+    time.sleep(1)
+    os.kill(first if victim == "first" else beside[0], signal.SIGKILL)
+    assert killed.process.wait(60) == code
+    deadline = time.monotonic() + 30
+    while trainers_among(beside):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    said = killed.process.communicate()[1]
+    if victim == "second":
+        assert "error: lost contact with another process of this run (process 1 of this machine was killed by" in said
+        assert json.loads((tmp_path / "run" / "run.json").read_text())["state"] == "failed"
+
+
+def trainers(children: Path) -> list[int]:
+    """Processes that run train.py, of those that another one has started."""
+    try:
+        return trainers_among(map(int, children.read_text().split()))
+    except OSError:
+        return []
+
+
+def trainers_among(processes: Iterable[int]) -> list[int]:
+    found = []
+    for pid in processes:
+        with suppress(OSError):
+            if b"train.py" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(pid)
+    return found

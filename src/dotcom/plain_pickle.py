@@ -254,7 +254,9 @@ def _read(where: str, path: str, wanted: set[str]) -> Any:
                 name = next(name for name in names if name.endswith("/data.pkl"))
                 if archive.getinfo(name).file_size > LARGEST_PICKLE:
                     raise UsageError(f"{where}: it holds too much beside tensors; save network.state_dict() alone")
-                pickled = archive.read(name)
+                part = archive.getinfo(name)
+                part.CRC = part.CRC or None  # type: ignore[assignment]  # 0 where a file has no sums
+                pickled = archive.read(part)
                 check_protocol(where, pickled)
                 return _plain(io.BytesIO(pickled), wanted)
         file.seek(0)
