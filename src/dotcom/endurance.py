@@ -455,13 +455,12 @@ def compare(folder: Path, reference: Path) -> None:
 
 
 def forget_place(content: dict[str, Any], went_back: bool) -> None:
-    """Take out of a checkpoint what counts batches and epochs differently without a meaning.
+    """Take out of a checkpoint of the end of an epoch what counts batches and epochs differently without a meaning.
 
-    Between epochs, a process that began with the last validation has not read a batch; and where a run went on from
-    best.ckpt, since last.ckpt was damaged, that one stands for the end of its epoch.
+    A process that began with the validation of that epoch has not read a batch; and where a run went on from best.ckpt,
+    since last.ckpt was damaged, that one stands for the end of its epoch.
     """
-    if content["between_epochs"]:
-        content["loops"]["fit_loop"].pop("state_dict")
+    content["loops"]["fit_loop"].pop("state_dict")
     if went_back:
         content.pop("loops")
         content.pop("between_epochs")
