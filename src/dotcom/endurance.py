@@ -29,7 +29,7 @@ from dotcom.record import now, write_json
 SCRIPT = CONF.parent / "train.py"
 TASKS = {"classification": "fashion", "detection": "fashion_boxes", "segmentation": "fashion_masks"}
 SETTINGS = (
-    *("image_size=64", "data.batch_size=4", "epochs=3", "ema=0.9", "save_every_steps=2", "hardware=cpu"),
+    *("image_size=64", "data.batch_size=4", "epochs=6", "ema=0.9", "save_every_steps=2", "hardware=cpu"),
     *("trainer.log_every_n_steps=1", "+trainer.limit_train_batches=5", "+trainer.limit_val_batches=3"),
 )
 TWO = ("hardware=ddp_cpu", "data.batch_size=2")
@@ -37,7 +37,7 @@ SEEDS = (0, 1)  # of the jobs of a sweep
 CLOCK = "images/s"  # a column that differs between equal runs
 EARLY = 0.25  # of the moments are taken from the clock, the others from what is logged
 MOST_ROWS = 5  # that are logged between a start and a kill
-MOST_HARM = 10  # times that one round is harmed, before it may end
+MOST_HARM = 20  # times that one round is harmed, before it may end
 WENT_BACK = "went-back"  # a file in the folder of a run that went on from best.ckpt
 LEFT = 60.0  # seconds within which all processes must have ended
 LONGEST = 600.0  # seconds that one attempt may take
@@ -225,7 +225,7 @@ class Endurance:
         """
         draw = random.Random(f"{self.seed}/{number}")
         kinds: list[Callable[[random.Random, Path, str], None]] = [self.single, self.sweep, self.two_processes]
-        kind = draw.choice([*kinds, self.single, self.full_disk])
+        kind = draw.choice([*kinds, *kinds, self.single, self.full_disk])
         task = draw.choice(list(TASKS))
         place = self.folder / f"round-{number}"
         shutil.rmtree(place, ignore_errors=True)
