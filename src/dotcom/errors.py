@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dotcom.pipes import reader_may_leave
-from dotcom.signals import stop_tidily
+from dotcom.signals import tidy_stops
 from dotcom.text import say, visible
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -49,11 +49,10 @@ def one_line_errors() -> Iterator[None]:
     from dotcom.warned import warn_once
 
     warn_once()
-    stop_tidily()
     escape_usage_errors()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # otherwise Hydra prints and exits by itself
     try:
-        with reader_may_leave():
+        with reader_may_leave(), tidy_stops():
             check_credentials(sys.argv[1:])
             yield
     except KeyboardInterrupt:  # before there was anything to save
@@ -115,7 +114,8 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, OmegaConfBaseException):
         return flat(str(error).split("object_type=")[0])
     if isinstance(error, OSError) and error.filename and error.strerror:  # a file or folder that cannot be used
-        return f"{error.filename}: {error.strerror}"
+        advice = "; a folder is needed there: move that file away" if isinstance(error, FileExistsError) else ""
+        return f"{error.filename}: {error.strerror}{advice}"
     if full := next((link for link in chain if isinstance(link, OSError) and link.errno in FULL), None):
         return f"{full.strerror}; make room, then go on with the same command and resume=true"
     if isinstance(error, ValueError) and raised_in(error, "lightning.pytorch.") and named_argument(str(error)):

@@ -223,6 +223,8 @@ def other_copy(path: str) -> str:
         return again if damaged.name == "last.ckpt" else ""
     if damaged.name == "last.ckpt" and whole.name == "best.ckpt":
         return f"; best.ckpt there is whole: to go on from its epoch, cp {whole} {path}, then the same command"
+    if damaged.name == "best.ckpt" and whole.name == "last.ckpt":
+        return f"; last.ckpt there is whole: to take the weights of the last epoch in its place, cp {whole} {path}"
     return f"; {whole.name} there is whole"
 
 

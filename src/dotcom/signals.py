@@ -7,7 +7,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 try:
@@ -33,13 +34,19 @@ def listen(handler: Callable[[int, Any], None]) -> None:
             signal.signal(number, handler)
 
 
-def stop_tidily() -> None:
-    """From now on, SIGTERM and SIGHUP end this program as an exception does: what it has half-written is removed."""
-    if threading.current_thread() is not threading.main_thread():
-        return
-    for number in STOP:
-        if number != signal.SIGINT and signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, _exit)
+@contextmanager
+def tidy_stops() -> Iterator[None]:
+    """Within it, SIGTERM and SIGHUP end this program as an exception does: what it has half-written is removed."""
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        usual = [number for number in STOP if number != signal.SIGINT and signal.getsignal(number) is signal.SIG_DFL]
+        before = {number: signal.signal(number, _exit) for number in usual}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if signal.getsignal(number) is _exit:
+                signal.signal(number, handler)
 
 
 def _exit(number: int, frame: Any) -> None:
