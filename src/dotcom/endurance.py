@@ -37,6 +37,7 @@ SEEDS = (0, 1)  # of the jobs of a sweep
 CLOCK = "images/s"  # a column that differs between equal runs
 EARLY = 0.25  # of the moments are taken from the clock, the others from what is logged
 MOST_ROWS = 5  # that are logged between a start and a kill
+KINDS = ("single", "single", "single", "sweep", "sweep", "two_processes", "two_processes", "full_disk")  # as often
 MOST_HARM = 20  # times that one round is harmed, before it may end
 WENT_BACK = "went-back"  # a file in the folder of a run that went on from best.ckpt
 LEFT = 60.0  # seconds within which all processes must have ended
@@ -207,10 +208,11 @@ class Endurance:
     Args:
         folder: For everything; old rounds in it are removed.
         seed: With the number of a round, it decides what happens in it.
+        kind: Of all rounds, one of ``KINDS``; None for all of them in turns.
     """
 
-    def __init__(self, folder: Path, seed: int) -> None:
-        self.folder, self.seed = folder, seed
+    def __init__(self, folder: Path, seed: int, kind: str | None = None) -> None:
+        self.folder, self.seed, self.kind = folder, seed, kind
         self.counts: Counter[str] = Counter()
         self.seconds: dict[Path, float] = {}  # that an unharmed run takes
         folder.mkdir(parents=True, exist_ok=True)
@@ -224,17 +226,16 @@ class Endurance:
             Trouble: If something was lost.
         """
         draw = random.Random(f"{self.seed}/{number}")
-        kinds: list[Callable[[random.Random, Path, str], None]] = [self.single, self.sweep, self.two_processes]
-        kind = draw.choice([*kinds, *kinds, self.single, self.full_disk])
+        name = self.kind or draw.choice(KINDS)
+        kind: Callable[[random.Random, Path, str], None] = getattr(self, name)
         task = draw.choice(list(TASKS))
         place = self.folder / f"round-{number}"
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir()
         kind(draw, place, task)
         shutil.rmtree(place, ignore_errors=True)
-        name = f"{kind.__name__} {task}"
-        self.counts[f"rounds: {name}"] += 1
-        return name
+        self.counts[f"rounds: {name} {task}"] += 1
+        return f"{name} {task}"
 
     def unharmed(self, task: str, *more: str) -> Path:
         """The folder of a run that nobody harmed."""
@@ -508,6 +509,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m dotcom.endurance", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0, help="how long; the last round may take longer")
     parser.add_argument("--seed", type=int, default=0, help="decides what happens in each round")
+    parser.add_argument("--kind", choices=sorted(set(KINDS)), help="of all rounds; default: all kinds")
     parser.add_argument("--round", type=int, help="this one alone, such as one that has failed")
     parser.add_argument("--folder", type=Path, default=Path("runs/endurance"), help="for all that it writes")
     parser.add_argument("--out", type=Path, help="a JSON file for the counts")
@@ -516,16 +518,16 @@ def main() -> int:
         raise UsageError(f"{SCRIPT}: no such file; endurance runs in a checkout of dotcom")
     if not Path("/proc/self/task").exists():
         raise UsageError("endurance: expected Linux, whose /proc tells which processes are left")
-    endurance, began = Endurance(options.folder.absolute(), options.seed), time.monotonic()
+    endurance, began = Endurance(options.folder.absolute(), options.seed, options.kind), time.monotonic()
     number = options.round or 0
-    failed = None
+    failed, only = None, f" --kind {options.kind}" if options.kind else ""
     while failed is None and (time.monotonic() - began < options.minutes * 60):
         try:
             name = endurance.round(number)
         except (KeyboardInterrupt, SystemExit):  # by whoever has seen enough
             break
         except Trouble as trouble:
-            failed = f"round {number}: {trouble}; again with --seed {options.seed} --round {number}"
+            failed = f"round {number}: {trouble}; again with --seed {options.seed} --round {number}{only}"
             break
         minutes = (time.monotonic() - began) / 60
         print(f"[{minutes:.1f} min] round {number}: {name}, {kills(endurance.counts)} kills so far", flush=True)
