@@ -7,8 +7,10 @@ import socket
 import subprocess
 import threading
 import time
+import tracemalloc
 import zlib
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from http.client import HTTPResponse
 from pathlib import Path
 from queue import Queue
 
@@ -24,9 +26,9 @@ from browser import FLAGS, SECONDS, browser
 from dotcom.cli import main
 from dotcom.cli.demo import listening
 from dotcom.demo import server as demo_server
-from dotcom.demo.answers import MAX_PIXELS, Answers, without_co_bias
+from dotcom.demo.answers import MAX_PIXELS, MAX_SIDE, Answers, without_co_bias
 from dotcom.demo.connections import server_of
-from dotcom.demo.server import MAX_BYTES, MAX_CONNECTIONS, MAX_UPLOADS, application
+from dotcom.demo.server import MAX_BYTES, MAX_CONNECTIONS, MAX_HELD, MAX_UPLOADS, application
 from dotcom.inference.predictor import Predictor
 from recorded import config_of
 
@@ -75,6 +77,15 @@ def client():
     return TestClient(application(Stub(), {"name": "n"}), "http://127.0.0.1", raise_server_exceptions=False)
 
 
+@pytest.fixture
+def silent(capfd, caplog):
+    """Nothing may reach the terminal, neither directly nor from asyncio, whose log pytest catches on its way."""
+    yield
+    assert capfd.readouterr().err == ""
+    logged = caplog.get_records("call")
+    assert [record.getMessage() for record in logged if record.levelname in ("WARNING", "ERROR")] == []
+
+
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     """A classifier of the embedded photos as it starts out."""
@@ -88,8 +99,13 @@ def checkpoint(tmp_path_factory):
 
 @contextmanager
 def served(app):
+    with running(server_of(app)) as address:
+        yield address
+
+
+@contextmanager
+def running(server):
     place = listening(0)
-    server = server_of(app)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [place]})
     thread.start()
     while not server.started:
@@ -177,7 +193,8 @@ def test_request__from_elsewhere_is_refused(client, headers, status):
     assert client.post("/predict", content=b"x", headers=headers).status_code == status
 
 
-HEAD = "POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {}\r\n\r\n"
+HOST = "Host: 127.0.0.1\r\n"
+HEAD = f"POST /predict HTTP/1.1\r\n{HOST}Content-Length: {{}}\r\n\r\n"
 
 
 def connected(address: str, *parts: bytes) -> socket.socket:
@@ -187,47 +204,176 @@ def connected(address: str, *parts: bytes) -> socket.socket:
     return connection
 
 
-def heard(connection: socket.socket) -> bytes:
-    """All that comes until the other side hangs up."""
-    with connection:
-        return b"".join(iter(lambda: connection.recv(65536), b""))
+def upload(address: str, content: bytes) -> socket.socket:
+    return connected(address, HEAD.format(len(content)).encode(), content)
 
 
-def test_upload__that_is_aborted_leaves_nothing(capfd):
+def heard(connection: socket.socket) -> tuple[int, str]:
+    """Status and body of the one answer that comes."""
+    with connection, HTTPResponse(connection) as answer:
+        answer.begin()
+        return answer.status, answer.read().decode()
+
+
+def until(ready) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not ready():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+class Blocked:
+    """Answers once the test lets it, and notes what it was asked."""
+
+    def __init__(self) -> None:
+        self.let, self.asked = threading.Event(), []
+
+    def __call__(self, content: bytes, threshold: float):
+        self.asked.append(content[:9])
+        assert self.let.wait(SECONDS)
+        return {}
+
+
+def test_upload__that_is_aborted_leaves_nothing(silent):
     with served(application(Stub(), {})) as address:
         for _ in range(2 * MAX_UPLOADS):  # each of them gives its place back
             connected(address, HEAD.format(1000).encode(), b"half of it").close()
-        deadline = time.monotonic() + SECONDS
-        while b"200 OK" not in (answer := heard(connected(address, HEAD.format(1).encode(), b"x"))):
-            assert b" 503 " in answer
-            assert time.monotonic() < deadline
-    assert capfd.readouterr().err == ""
+        until(lambda: heard(upload(address, b"x"))[0] == 200)
+
+
+def test_pictures__that_the_page_gave_up_are_not_looked_at_and_make_room(silent):
+    answer = Blocked()
+    with served(application(answer, {})) as address:
+        try:
+            first = upload(address, b"first")
+            until(lambda: answer.asked)
+            for _ in range(MAX_UPLOADS):
+                upload(address, b"given up").close()
+
+            def taken() -> bool:
+                connection = upload(address, b"last")
+                connection.settimeout(0.3)
+                try:
+                    return heard(connection)[0] != 503
+                except TimeoutError:  # it waits for its turn, and is given up as well
+                    return True
+
+            until(taken)
+            last = upload(address, b"last")
+        finally:
+            answer.let.set()
+        assert [heard(first)[0], heard(last)[0]] == [200, 200]
+    assert b"given up" not in answer.asked
 
 
 def test_uploads__are_limited_in_number():
     with served(application(Stub(), {})) as address:
         open_ones = [connected(address, HEAD.format(9).encode(), b"half") for _ in range(MAX_UPLOADS)]
-        deadline = time.monotonic() + SECONDS
-        while b" 503 " not in (answer := heard(connected(address, HEAD.format(1).encode(), b"x"))):
-            assert time.monotonic() < deadline  # until all four have arrived
-        assert b"4 pictures are being looked at already; try again" in answer
+        until(lambda: (answer := heard(upload(address, b"x")))[0] == 503 and "4 pictures are being looked" in answer[1])
         for connection in open_ones:
             connection.sendall(b" more")
-            assert b"200 OK" in heard(connection)
+            assert heard(connection)[0] == 200
 
 
-def test_connections__are_limited_and_end_if_they_say_nothing(monkeypatch):
+def test_uploads__hold_no_more_memory_together_than_the_limit():
+    answer, content = Blocked(), b"x" * MAX_BYTES
+    with served(application(answer, {})) as address:
+        tracemalloc.start()
+        try:
+            waiting = [upload(address, content) for _ in range(MAX_UPLOADS)]
+            answer.let.set()
+            assert [heard(connection)[0] for connection in waiting] == [200] * MAX_UPLOADS
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            answer.let.set()
+            tracemalloc.stop()
+    assert MAX_HELD / 2 < peak < MAX_HELD + 2 * MAX_BYTES  # one is copied as it is complete; lists grow in steps
+
+
+def test_upload__that_is_too_large_hears_so_over_a_real_connection():
+    with served(application(Stub(), {})) as address:
+        status, message = heard(upload(address, b"x" * (MAX_BYTES + 2**23)))
+    assert status == 413
+    assert json.loads(message)["error"] == "the file is too large; expected at most 30 MB"
+
+
+def test_connections__are_limited_and_end_if_they_say_nothing(monkeypatch, silent):
     monkeypatch.setattr(demo_server, "PATIENCE", 3.0)
     with served(application(Stub(), {})) as address:
-        silent = [connected(address, b"POST /pre") for _ in range(MAX_CONNECTIONS)]
-        slow = [HEAD.format(9).encode(), b"half"]
-        deadline = time.monotonic() + SECONDS
-        while b" 503 " not in (answer := heard(connected(address, HEAD.format(1).encode(), b"x"))):
-            assert time.monotonic() < deadline
-        assert b"Service Unavailable" in answer
-        assert {heard(connection) for connection in silent} == {b""}
-        assert b"the picture did not arrive within 3 s" in heard(connected(address, *slow))
-        assert b"200 OK" in heard(connected(address, HEAD.format(1).encode(), b"x"))
+        mute = [connected(address, b"POST /pre") for _ in range(MAX_CONNECTIONS)]
+        status, message = heard(upload(address, b"x"))
+        assert status == 503
+        assert json.loads(message)["error"].startswith(f"{MAX_CONNECTIONS} connections are open already; close other")
+        assert [connection.recv(1) for connection in mute] == [b""] * MAX_CONNECTIONS
+        assert heard(connected(address, HEAD.format(9).encode(), b"half")) == (
+            408,
+            '{"error":"the picture did not arrive within 3 s"}',
+        )
+        assert heard(upload(address, b"x"))[0] == 200
+
+
+def test_connections__far_above_the_limit_are_closed_at_once():
+    server = server_of(application(Stub(), {}))
+    with running(server) as address, ExitStack() as stack:
+        for _ in range(2 * MAX_CONNECTIONS):
+            stack.enter_context(connected(address))
+        until(lambda: len(server.server_state.connections) == 2 * MAX_CONNECTIONS)
+        with connected(address) as one_more:
+            assert one_more.recv(1) == b""
+
+
+@pytest.mark.parametrize("slow", ["in headers", "in a refused body", "in reading"])
+def test_client__that_is_slow_is_hung_up_on(slow, monkeypatch, silent):
+    monkeypatch.setattr(demo_server, "PATIENCE", 1.0)
+    start = {
+        "in headers": f"GET / HTTP/1.1\r\n{HOST}X: ",
+        "in a refused body": f"POST /predict HTTP/1.1\r\n{HOST}Origin: null\r\nContent-Length: 99999\r\n\r\n",
+        "in reading": HEAD.format(1) + "x",
+    }
+    server = server_of(application(lambda content, threshold: {"drawing": "x" * 50_000_000}, {}))
+    with running(server) as address, connected(address, start[slow].encode()) as connection:
+        until(lambda: server.server_state.connections)
+
+        def ended() -> bool:
+            if slow != "in reading" and server.server_state.connections:
+                with suppress(OSError):  # it is being ended
+                    connection.sendall(b"x")
+            return not server.server_state.connections
+
+        until(ended)
+
+
+CHUNKED = f"POST /predict HTTP/1.1\r\n{HOST}Transfer-Encoding: chunked\r\n"
+
+
+@pytest.mark.parametrize(
+    ("parts", "status"),
+    [
+        ([f"{CHUNKED}\r\n3\r\nabc\r\n0\r\n\r\n"], 200),
+        ([f"POST /predict HTTP/1.1\r\n{HOST}Content-Type: text/html\r\nContent-Length: 1\r\n\r\nx"], 200),
+        ([f"POST /predict HTTP/1.1\r\n{HOST}\r\n"], 200),  # no length: an empty body
+        ([f"{CHUNKED}\r\n3\r\nabc\r\n", "zz\r\n"], 400),
+        ([f"{CHUNKED}Origin: null\r\n\r\n", "zz\r\n"], 403),
+        ([HEAD.format(-3)], 400),
+        (["GET / HTTP/1.1\r\n\r\n"], 400),
+        ([f"GET / HTTP/1.1\r\n{HOST}Host: example.com\r\n\r\n"], 400),
+        ([f"GET / HTTP/1.1\r\n{HOST}X: {'x' * 70_000}"], 400),  # and no end
+        (["\x16\x03\x01\x02\r\n\r\n"], 400),
+        ([f"GET /predict HTTP/1.1\r\n{HOST}\r\n"], 405),
+        ([f"GET /%ff/../etc HTTP/1.1\r\n{HOST}\r\n"], 404),
+    ],
+)
+def test_request__that_is_malformed_is_one_line(parts, status, silent):
+    with served(application(Stub(), {})) as address:
+        connection = connected(address, parts[0].encode())
+        for part in parts[1:]:
+            time.sleep(0.1)  # so that it comes by itself
+            connection.sendall(part.encode())
+        time.sleep(0.1 * (len(parts) - 1))
+        heard_status, body = heard(connection)
+        assert heard_status == status
+        assert len(body.splitlines()) == 1
+        assert heard(upload(address, b"x"))[0] == 200
 
 
 def test_pictures__with_too_many_pixels_are_refused_with_the_real_limit(checkpoint):
@@ -250,6 +396,45 @@ def test_bytes__that_are_no_picture_are_a_message(content, checkpoint, capfd):
     assert "Traceback" not in capfd.readouterr().err
 
 
+def strip(length: int) -> bytes:
+    return encoded(Image.new("1", (length, 1)))
+
+
+def animation(kind: str) -> bytes:
+    content, frames = io.BytesIO(), [Image.new("RGB", (40, 30), colour) for colour in ("red", "blue")]
+    frames[0].save(content, kind, save_all=True, append_images=frames[1:])
+    return content.getvalue()
+
+
+def text_bomb() -> bytes:
+    data = b"zTXt" + b"a\0\0" + zlib.compress(b"\0" * 10**8)
+    return PHOTO[:33] + (len(data) - 4).to_bytes(4, "big") + data + zlib.crc32(data).to_bytes(4, "big") + PHOTO[33:]
+
+
+def test_pictures__that_unpack_to_more_than_they_seem(checkpoint, silent, monkeypatch):
+    answers = Answers(Predictor(checkpoint, "cpu"))
+    client = TestClient(application(answers, {}), "http://127.0.0.1", raise_server_exceptions=False)
+    for kind in ("GIF", "PNG", "WEBP", "TIFF"):
+        answer = client.post("/predict", content=animation(kind))
+        assert (answer.status_code, answer.json()["size"]) == (200, [40, 30])  # the first frame
+    for content, message in (
+        (strip(MAX_SIDE + 1), f"it has {MAX_SIDE + 1}x1 pixels; expected at most {MAX_SIDE} a side"),
+        (text_bomb(), "Decompressed data too large for PngImagePlugin.MAX_TEXT_CHUNK"),
+    ):
+        answer = client.post("/predict", content=content)
+        assert (answer.status_code, answer.json()) == (400, {"error": f"the picture: {message}"})
+
+    def exhausted(picture):
+        raise MemoryError
+
+    monkeypatch.setattr(answers.predictor, "prepare", exhausted)
+    answer = client.post("/predict", content=PHOTO)
+    assert (answer.status_code, answer.json()["error"]) == (
+        400,
+        "the picture: this machine has too little memory for it",
+    )
+
+
 def test_bug__is_a_message_and_the_server_goes_on(client):
     assert client.post("/predict", content=b"bug").json() == {"error": "something went wrong; the terminal says what"}
     assert client.post("/predict", content=b"x").status_code == 200
@@ -260,8 +445,11 @@ def test_threshold__is_kept_in_range(client, given, used):
     assert client.post(f"/predict?threshold={given}", content=b"x").json()["threshold"] == used
 
 
-def test_threshold__that_is_no_number_is_a_message(client):
-    assert client.post("/predict?threshold=x", content=b"x").status_code == 400
+@pytest.mark.parametrize("given", ["x", "", "nan"])
+def test_threshold__that_is_no_number_is_a_message(client, given):
+    answer = client.post(f"/predict?threshold={given}", content=b"x")
+    assert answer.status_code == 400
+    assert answer.json()["error"] == f"threshold={given}: expected a number from 0 to 1"
 
 
 def test_socket__is_on_this_machine_alone():

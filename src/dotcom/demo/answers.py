@@ -10,13 +10,15 @@ import torch
 from PIL import Image
 from torch import nn
 
-from dotcom.annotations.images import read_picture
+from dotcom.annotations.images import by, read_picture
+from dotcom.errors import UsageError
 from dotcom.inference.drawing import draw
 from dotcom.inference.predictor import Predictor, Prepared
 from dotcom.inference.results import Boxes, Classes, Mask, Result
 from dotcom.models.dot import CoBias
 
 MAX_PIXELS = 50_000_000  # of a picture: phones take these, and drawing it twice stays below a gigabyte
+MAX_SIDE = 65_535  # pixels, the longest that a JPEG can have; shrinking a longer strip takes more memory than there is
 
 
 class Answers:
@@ -46,6 +48,14 @@ class Answers:
             UsageError: One line, if it is no picture, damaged or too large.
         """
         picture = read_picture(content, limit=MAX_PIXELS)
+        if max(picture.size) > MAX_SIDE:
+            raise UsageError(f"the picture: it has {by(picture.size)} pixels; expected at most {MAX_SIDE} a side")
+        try:
+            return self._answer(picture, threshold)
+        except MemoryError:
+            raise UsageError("the picture: this machine has too little memory for it") from None
+
+    def _answer(self, picture: Image.Image, threshold: float) -> dict[str, Any]:
         prepared = self.predictor.prepare(picture)
         result, milliseconds = timed(self.predictor, prepared)
         answer = {
