@@ -106,16 +106,16 @@ def comparable(found: Sequence[Difference], keys: Sequence[str], allow: Sequence
     """The differences that nobody swept but ``allow`` lets pass.
 
     Raises:
-        UsageError: If there are others; it lists them, one a line.
+        UsageError: If there are others; it lists them.
     """
     unmeant = [difference for difference in found if not difference.swept]
     allowed = [d for d in unmeant if any(fnmatchcase(d.key, pattern) for pattern in allow)]
     if refused := [difference for difference in unmeant if difference not in allowed]:
         names = ",".join(difference.key for difference in refused)
         raise UsageError(
-            f"the runs differ outside of what was swept ({', '.join([*keys, 'seed'])}), so a comparison would mislead; "
-            f"leave runs out, name swept keys with --by, or accept it with --allow {names}\n"
-            + "\n".join(f"  {difference}" for difference in refused)
+            f"the runs differ outside of what was swept ({', '.join([*keys, 'seed'])}), so a comparison would mislead: "
+            f"{'; '.join(map(str, refused))}; "
+            f"leave runs out, name swept keys with --by, or accept it with --allow {names}"
         )
     return allowed
 

@@ -99,6 +99,7 @@ def test_lost_terminal__saves_and_stops_the_run(reference, tmp_path):
     pid, terminal = pty.fork()
     if pid == 0:
         os.environ.update(OFFLINE)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # as in a terminal, also where the tests run with nohup
         os.execv(sys.executable, command)
     reader = threading.Thread(target=drain, args=(terminal,), daemon=True)
     reader.start()

@@ -18,6 +18,7 @@ from dotcom.inference.other_data import data_config
 from dotcom.inference.predictor import Predictor
 from dotcom.inference.saved_run import saved_run
 from dotcom.report import prepared_images
+from saved_runs import root_of
 from test_checked import asked
 
 AS_IS = ([0.0, 0.0, 0.0], [1.0, 1.0, 1.0])
@@ -104,7 +105,11 @@ def test_checkpoint__keeps_its_preparation_in_all_that_reads_it(as_is, photos):
     torch.testing.assert_close(pixels, torch.full_like(pixels, 0.2))  # 51 / 255
     card = preprocessing(run.config["data"], "Classification", 64)
     assert (card["mean"], card["std"], card["interpolation"]) == (*AS_IS, "bicubic, antialiased")
-    for given in ([], [f"data.root={photos}"], ["data=image_folder", f"data.root={photos}"]):  # evaluate, export
+    for given in (
+        [root_of(as_is)],
+        [f"data.root={photos}"],
+        ["data=image_folder", f"data.root={photos}"],
+    ):  # evaluate, export
         data = data_config(run, given)
         assert (data["mean"], data["std"]) == AS_IS
         assert data["val_transform"]["interpolation"] == "bicubic"

@@ -39,6 +39,11 @@ time.sleep(60) if {awake} else ctypes.PyDLL(None).sleep(60)
 """
 
 
+def usual_signals() -> None:
+    """As in a terminal, also where the tests were started with nohup."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def started(code: str, folder: Path, **options: object) -> subprocess.Popen[str]:
     process = subprocess.Popen([sys.executable, "-c", code], cwd=folder, stdout=subprocess.PIPE, text=True, **options)
     assert process.stdout is not None
@@ -48,7 +53,7 @@ def started(code: str, folder: Path, **options: object) -> subprocess.Popen[str]
 @pytest.mark.parametrize("writes", [WHOLE, EXPORT], ids=["records", "export"])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_command_that_is_stopped__leaves_nothing_half_written(writes, number, code, tmp_path):
-    process = started(WRITES.format(**writes), tmp_path)
+    process = started(WRITES.format(**writes), tmp_path, preexec_fn=usual_signals)
     assert process.stdout.readline() == "ready\n"
     assert list(tmp_path.iterdir()) != []
     process.send_signal(number)

@@ -82,6 +82,7 @@ class Attempt:
                     stderr=subprocess.STDOUT,
                     env=os.environ | ENVIRONMENT,
                     start_new_session=True,
+                    preexec_fn=hear_hangups,
                 )
         self.started = time.monotonic()
         self.seen = {self.process.pid}
@@ -159,11 +160,17 @@ class Attempt:
         return lines[-1] if lines else ""
 
 
+def hear_hangups() -> None:
+    """Let a training hear SIGHUP, also where this program was started with nohup."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def become_training(words: list[str], log: str) -> None:
     """Become the process that ``python train.py WORDS`` is."""
     import torch
 
     os.setsid()
+    hear_hangups()
     for stream, mode in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):
         os.dup2(os.open(os.devnull if stream == 0 else log, mode | os.O_APPEND), stream)
     torch.set_num_threads(1)

@@ -93,19 +93,19 @@ def test_refusal__lists_key_values_and_runs(tmp_path):
     change(sweep / "co_bias-false__seed-1", epochs=9, optimizer__weight_decay=0.1)
     with pytest.raises(UsageError) as error:
         read_study([sweep])
-    first, *listed = str(error.value).splitlines()
-    assert first.startswith("the runs differ outside of what was swept (co_bias, seed)")
-    assert first.endswith("--allow epochs,optimizer.weight_decay")
-    assert listed == [
-        "  epochs: 8 in 3 runs; 9 in co_bias-false__seed-1",
-        "  optimizer.weight_decay: 0.005 in 3 runs; 0.1 in co_bias-false__seed-1",
-    ]
+    said = str(error.value)
+    assert said.startswith("the runs differ outside of what was swept (co_bias, seed)")
+    assert said.endswith("--allow epochs,optimizer.weight_decay")
+    listed = (
+        "epochs: 8 in 3 runs; 9 in co_bias-false__seed-1; optimizer.weight_decay: 0.005 in 3 runs; 0.1 in co_bias-f"
+    )
+    assert f"would mislead: {listed}" in said
 
 
 def test_allow__lets_a_named_difference_pass_and_says_so(tmp_path):
     sweep = written(tmp_path, "co_bias", ("true", "false"))
     change(sweep / "co_bias-false__seed-1", clip=9, optimizer__lr=0.1)
-    with pytest.raises(UsageError, match=r"--allow optimizer.lr\n"):
+    with pytest.raises(UsageError, match=r"--allow optimizer\.lr$"):
         read_study([sweep], allow=["clip"])
     study = read_study([sweep], allow=["clip", "optim*"])
     assert [note for note in study.notes if note.startswith("allowed to differ: clip: null in 3 runs")]
