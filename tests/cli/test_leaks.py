@@ -69,9 +69,10 @@ def test_address_in_a_checkpoint__is_not_contacted(root, command, checkpoints, r
 
 def test_address_that_the_command_repeats__is_contacted(checkpoints, refused, host, tmp_path):
     """So that the test above would notice."""
-    path = changed(checkpoints("classification"), tmp_path, lambda data: data.update(root="s3://bucket/photos"))
-    assert "data.root=s3://bucket/photos: " in refused("evaluate", path, "data.root=s3://bucket/photos")
-    assert "/bucket/photos/prepared.json" in host[0]
+    address = f"s3://bucket/{tmp_path.name}"  # what an address answered is remembered by a process
+    path = changed(checkpoints("classification"), tmp_path, lambda data: data.update(root=address))
+    assert f"data.root={address}: " in refused("evaluate", path, f"data.root={address}")
+    assert f"/bucket/{tmp_path.name}/prepared.json" in host[0]
     assert SECRET not in "".join(host)
 
 
